@@ -1,0 +1,163 @@
+//! What a protocol must offer: drivers that send events, observers that see where they end, checks of readiness.
+//!
+//! The hot loop belongs to the session: dynamic dispatch happens once a lane, never once an event.
+
+use crate::lane::Lane;
+use crate::payload::Template;
+use crate::plan::{Settings, SettingsError};
+use crate::trial::{StreamSpec, Trial, Variables};
+use crate::view::View;
+use std::sync::Arc;
+
+/// An error of a driver or an observer, in words for the user.
+#[derive(Debug, thiserror::Error)]
+#[error("{context}: {cause}")]
+pub struct DriverError {
+    /// What was being done, and with what.
+    pub context: String,
+    /// Why it failed, and what to do.
+    pub cause: String,
+}
+
+impl DriverError {
+    /// An error from its two halves.
+    pub fn new(context: impl Into<String>, cause: impl std::fmt::Display) -> Self {
+        Self {
+            context: context.into(),
+            cause: cause.to_string(),
+        }
+    }
+}
+
+/// Something that sends events.
+pub trait Driver: Send + Sync {
+    /// The streams it sends; their number is a multiple of `trial.lanes`.
+    fn streams(&self) -> Vec<StreamSpec>;
+
+    /// Whether its confirmation promises that the event will arrive: only then is an event that does not arrive *lost
+    /// after ack*.
+    fn promises_delivery(&self) -> bool {
+        true
+    }
+
+    /// Opens the connections of one lane.
+    ///
+    /// # Errors
+    /// In words for the user: what could not be reached, and what to do.
+    fn session(&self, trial: &Trial, lane: u32) -> Result<Box<dyn Session>, DriverError>;
+
+    /// A template of the payload of a stream, for observers that see the whole payload.
+    fn template(&self, _stream: u32) -> Option<&Template> {
+        None
+    }
+}
+
+/// One lane's connections.
+pub trait Session: Send {
+    /// Sends what the lane's schedule says until it has ended and everything is settled or the deadline has passed.
+    ///
+    /// # Errors
+    /// When it cannot go on. Tickets that are not settled then count as abandoned; the lane keeps what was measured.
+    fn drive(&mut self, lane: &mut Lane) -> Result<(), DriverError>;
+
+    /// What the session knows of its own traffic beyond the lane's books, as (metric id, value).
+    fn extras(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+}
+
+/// Where events must arrive.
+pub trait Observer: Send {
+    /// Watches until `signals.close`, then looks a last time.
+    ///
+    /// # Errors
+    /// When it cannot see any more. What was seen until then stays in the view.
+    fn watch(&mut self, view: &mut View) -> Result<(), DriverError>;
+
+    /// An independent count of everything there is to see, for the cross-check of the books; `None` where none exists.
+    ///
+    /// # Errors
+    /// When it should exist and cannot be had.
+    fn count(&mut self) -> Result<Option<u64>, DriverError> {
+        Ok(None)
+    }
+}
+
+/// Refuses settings that make no sense; needs no connection.
+pub type CheckSettings = fn(&Settings) -> Result<(), SettingsError>;
+/// Makes a driver from its settings.
+pub type OpenDriver = fn(&Settings, &Trial) -> Result<Box<dyn Driver>, DriverError>;
+/// Opens an observer; it must see everything sent after it returns.
+pub type OpenObserver = fn(&Settings, &Trial, Arc<dyn Driver>) -> Result<Box<dyn Observer>, DriverError>;
+/// What a readiness check keeps from one question to the next, such as a connection.
+pub type Kept = Option<Box<dyn std::any::Any>>;
+/// Asks once whether a service is ready, waiting at most until the instant given; `Ok(false)` means not yet.
+pub type AskReady = fn(&Settings, &Variables, u64, &mut Kept) -> Result<bool, DriverError>;
+
+/// One row of the table of drivers.
+pub struct DriverDef {
+    /// The name that `drive.driver` takes.
+    pub name: &'static str,
+    /// What it does, in a line.
+    pub about: &'static str,
+    /// Refuses settings that make no sense; needs no connection.
+    pub check: CheckSettings,
+    /// The JSON Schema of its settings, for editors.
+    pub schema: fn() -> serde_json::Value,
+    /// Makes the driver; connections open with its sessions.
+    pub open: OpenDriver,
+}
+
+/// One row of the table of observers.
+pub struct ObserverDef {
+    /// The name that `observe.driver` takes.
+    pub name: &'static str,
+    /// What it watches, in a line.
+    pub about: &'static str,
+    /// Refuses settings that make no sense.
+    pub check: CheckSettings,
+    /// The JSON Schema of its settings.
+    pub schema: fn() -> serde_json::Value,
+    /// Opens it; it must see everything sent after it returns.
+    pub open: OpenObserver,
+}
+
+/// One row of the table of readiness checks.
+pub struct ReadyDef {
+    /// The key that `service.NAME.ready` takes.
+    pub name: &'static str,
+    /// What it asks, in a line.
+    pub about: &'static str,
+    /// Refuses settings that make no sense.
+    pub check: CheckSettings,
+    /// Asks.
+    pub ask: AskReady,
+}
+
+/// Everything that can drive, observe and tell readiness: the tables, as the binary puts them together.
+#[derive(Clone, Copy)]
+pub struct Registry {
+    /// Drivers.
+    pub drivers: &'static [DriverDef],
+    /// Observers.
+    pub observers: &'static [ObserverDef],
+    /// Readiness checks.
+    pub ready: &'static [ReadyDef],
+}
+
+impl Registry {
+    /// A driver by name.
+    pub fn driver(&self, name: &str) -> Option<&'static DriverDef> {
+        self.drivers.iter().find(|d| d.name == name)
+    }
+
+    /// An observer by name.
+    pub fn observer(&self, name: &str) -> Option<&'static ObserverDef> {
+        self.observers.iter().find(|d| d.name == name)
+    }
+
+    /// A readiness check by name.
+    pub fn ready(&self, name: &str) -> Option<&'static ReadyDef> {
+        self.ready.iter().find(|d| d.name == name)
+    }
+}

@@ -1,0 +1,11 @@
+//! Observation: what is kept of a run while it goes on, without a lock, an allocation or a message per event.
+
+mod latency;
+mod ledger;
+mod recorder;
+mod seqset;
+
+pub use latency::{Latency, LatencyError};
+pub use ledger::{Close, Ledger, StreamLedger, StreamSeen, StreamSent};
+pub use recorder::{Interval, Recorder, Timeline, Window};
+pub use seqset::SeqSet;

@@ -1,0 +1,29 @@
+//! The plan: a suite file, read, checked and resolved for one run. Whatever can change a result is in it.
+
+mod benchmark;
+mod broker;
+mod check;
+mod fault;
+mod limit;
+mod load;
+mod profile;
+mod schema;
+mod select;
+mod service;
+mod settings;
+mod source;
+mod suite;
+
+pub use benchmark::{Against, Benchmark};
+pub use broker::{Brokers, NatsBroker};
+pub use check::check;
+pub use fault::{Fault, FaultAction};
+pub use limit::{LimitEntry, Severity};
+pub use load::{Load, StepEntry};
+pub use profile::{Profile, ProfileOverride};
+pub use schema::json_schema;
+pub use select::{Overrides, Plan, Selection, SelectionError, resolve};
+pub use service::Service;
+pub use settings::{Settings, SettingsError};
+pub use source::{At, PlanError, PlanErrors, Source};
+pub use suite::{Suite, SuiteHead};

@@ -1,0 +1,206 @@
+//! The record of a run: self-contained, versioned, and the only input of a report.
+
+use crate::judge::{Figure, LimitResult, Verdict};
+use crate::metric::Values;
+use crate::observe::{Interval, Ledger};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The version of the record's form. A reader refuses a higher one.
+pub const RECORD_VERSION: u32 = 1;
+
+/// A run, finished or interrupted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// [`RECORD_VERSION`] of its writer.
+    pub version: u32,
+    /// What stands before and after the benchmarks.
+    pub run: RunHead,
+    /// What was measured.
+    pub benchmarks: Vec<BenchmarkRecord>,
+}
+
+impl RunRecord {
+    /// The run's verdict: the highest of its benchmarks'; no data when there are none.
+    pub fn verdict(&self) -> Verdict {
+        if self.benchmarks.is_empty() {
+            return Verdict::NoData;
+        }
+        Verdict::highest(self.benchmarks.iter().map(|b| b.verdict))
+    }
+}
+
+/// What is known of a run as a whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunHead {
+    /// Its id: date and time of the start and a few random letters, which sorts by time.
+    pub id: String,
+    /// The suite's name.
+    pub suite: String,
+    /// What the suite is about.
+    pub about: Option<String>,
+    /// The profile.
+    pub profile: String,
+    /// Start, in milliseconds since the Unix epoch.
+    pub started_unix_ms: i64,
+    /// Length in seconds; absent while it goes on or when it was cut off.
+    pub seconds: Option<f64>,
+    /// How it ended.
+    pub ended: Ended,
+    /// What flags and environment changed in the plan, in words.
+    pub overrides: Vec<String>,
+    /// The seed.
+    pub seed: u64,
+    /// The suite's warn margin, as a ratio.
+    pub warn_margin: f64,
+    /// Benchmarks that were meant to be run, in order.
+    pub planned: Vec<String>,
+    /// The whole plan as it was resolved.
+    pub plan: serde_json::Value,
+    /// Where it ran.
+    pub environment: Environment,
+    /// Remarks that concern the whole run.
+    pub notes: Vec<String>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// All planned benchmarks were run.
+    Complete,
+    /// Somebody stopped it.
+    Interrupted,
+    /// It could not go on; the notes say why.
+    BrokenOff,
+    /// It goes on, or its process was killed.
+    Unfinished,
+}
+
+/// Where a run took place.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Operating system, by its own name.
+    pub os: String,
+    /// Kernel release.
+    pub kernel: String,
+    /// CPU model.
+    pub cpu: String,
+    /// Logical cores that the run could use.
+    pub cores: u32,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Versions by name: eventbench, nats-server, sqlite.
+    pub versions: BTreeMap<String, String>,
+    /// Anything else worth comparing: governor, limits, load at the start.
+    pub facts: BTreeMap<String, String>,
+}
+
+/// One benchmark of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BenchmarkRecord {
+    /// Its name.
+    pub name: String,
+    /// The question it answers.
+    pub about: Option<String>,
+    /// The id of the requirement it covers.
+    pub requirement: Option<String>,
+    /// Its section of a report.
+    pub category: String,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// The load in words.
+    pub load: String,
+    /// Whether the load was a closed loop, of which response times mean less.
+    pub closed_loop: bool,
+    /// Where events ended, in words, such as "sqlite".
+    pub observed_by: Vec<String>,
+    /// What it comes to.
+    pub verdict: Verdict,
+    /// Figures over the trials.
+    pub figures: Vec<Figure>,
+    /// Figures over the trials of the baseline variant, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<BaselineRecord>,
+    /// Limits.
+    pub limits: Vec<LimitResult>,
+    /// Cross-checks of the instrument: when one fails the benchmark is invalid.
+    pub checks: Vec<CheckResult>,
+    /// Remarks: spread, advice, stalls.
+    pub warnings: Vec<String>,
+    /// Trials in the order in which they were run.
+    pub trials: Vec<TrialRecord>,
+    /// Why it could not be run to its end, when it could not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Whether it was cut off by the user.
+    #[serde(default)]
+    pub interrupted: bool,
+}
+
+impl BenchmarkRecord {
+    /// A figure by metric, tag and statistic.
+    pub fn figure(&self, metric: &str, tags: &[(&str, &str)], stat: &str) -> Option<&Figure> {
+        self.figures.iter().find(|f| {
+            f.metric == metric
+                && f.stat == stat
+                && f.tags.len() == tags.len()
+                && tags.iter().all(|(k, v)| f.tags.get(*k).is_some_and(|t| t == v))
+        })
+    }
+}
+
+/// The baseline variant of a comparison.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BaselineRecord {
+    /// Its name, such as "direct".
+    pub name: String,
+    /// Its figures.
+    pub figures: Vec<Figure>,
+}
+
+/// A cross-check of the instrument by a second way of counting.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckResult {
+    /// What was checked.
+    pub name: String,
+    /// Whether it holds; `None` where the second way is not to be had.
+    pub holds: Option<bool>,
+    /// The numbers behind it.
+    pub detail: String,
+}
+
+/// One trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TrialRecord {
+    /// Which variant: empty for the benchmark itself, else the baseline's name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub variant: String,
+    /// Its number of the variant, from 1.
+    pub number: u32,
+    /// Length of warm-up in seconds.
+    pub warmup_s: f64,
+    /// Length of the measured phase in seconds.
+    pub measured_s: f64,
+    /// How long the observers waited after the last event, in seconds.
+    pub drain_s: f64,
+    /// What was measured.
+    pub values: Values,
+    /// The books.
+    pub ledger: Ledger,
+    /// Second by second.
+    pub timeline: Vec<Interval>,
+    /// What was done to services, and when.
+    pub marks: Vec<Mark>,
+    /// What went wrong, in words.
+    pub errors: Vec<String>,
+}
+
+/// Something that happened at an instant of a trial.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Seconds from the start of the schedule.
+    pub at_s: f64,
+    /// What, such as "stop store".
+    pub what: String,
+}

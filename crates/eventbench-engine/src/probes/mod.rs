@@ -1,0 +1,6 @@
+//! Periodic readings of processes, brokers and the machine.
+
+pub mod broker;
+pub mod machine;
+pub mod process;
+pub mod sampler;

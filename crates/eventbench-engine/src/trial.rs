@@ -1,0 +1,557 @@
+//! One trial: a fresh stage, fresh connections, the load, the books, the values and the cross-checks.
+
+use crate::drive::{Conducted, FaultLog, conduct};
+use crate::engine::Engine;
+use crate::linux;
+use crate::probes::broker::BrokerReading;
+use crate::provision::{ConnectionState, Monitor};
+use crate::stage::{Stage, StageError};
+use eventbench_core::arrival::{ARRIVALS, Schedule};
+use eventbench_core::driver::{Driver, DriverError};
+use eventbench_core::event::Sink;
+use eventbench_core::lane::{Lane, LaneSpec};
+use eventbench_core::metric::Values;
+use eventbench_core::mix::mix2;
+use eventbench_core::observe::{Close, Ledger, StreamSeen, StreamSent, Timeline, Window};
+use eventbench_core::plan::{Benchmark, Plan};
+use eventbench_core::record::{CheckResult, TrialRecord};
+use eventbench_core::ticket::{OUTCOMES, Outcome, Tally};
+use eventbench_core::trial::{Signals, Trial, epoch_ms};
+use eventbench_core::view::View;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Why a run cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The stage could not be set.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// A driver or an observer could not be opened.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// The load makes no sense after profile and overrides.
+    #[error("benchmark \"{benchmark}\": {cause}")]
+    Load {
+        /// Which.
+        benchmark: String,
+        /// Why.
+        cause: String,
+    },
+}
+
+/// What a trial gives beside its record.
+pub struct TrialResult {
+    /// For the run's record.
+    pub record: TrialRecord,
+    /// Cross-checks.
+    pub checks: Vec<CheckResult>,
+    /// Version of the broker.
+    pub broker_version: Option<String>,
+    /// Whether the user stopped it before its end.
+    pub interrupted: bool,
+}
+
+/// The schedule of a benchmark's load.
+pub fn schedule(benchmark: &Benchmark, seed: u64) -> Result<Schedule, RunError> {
+    let mut load = benchmark.load.value.clone();
+    load.seed = load.seed.or(Some(seed));
+    let refused = |cause: String| RunError::Load {
+        benchmark: benchmark.name.value.clone(),
+        cause,
+    };
+    let def = ARRIVALS
+        .iter()
+        .find(|a| a.name == load.arrival)
+        .ok_or_else(|| refused(format!("unknown arrival \"{}\"", load.arrival)))?;
+    let arrival = (def.build)(&load).map_err(refused)?;
+    Ok(Schedule::new(arrival, load.warmup.map_or(0, |w| w.ns()), load.events))
+}
+
+/// Runs one trial of a benchmark or of its baseline variant.
+pub fn run_trial(
+    engine: &Engine<'_>,
+    plan: &Plan,
+    benchmark: &Benchmark,
+    variant: &str,
+    number: u32,
+    sink: &mut dyn Sink,
+) -> Result<TrialResult, RunError> {
+    let schedule = schedule(benchmark, plan.suite.seed)?;
+    let clock = engine.clock();
+    let mut stage = if clock.is_real() {
+        Some(Stage::set(engine, plan, benchmark)?)
+    } else {
+        None
+    };
+    let unique = mix2(clock.now_ns() ^ u64::from(std::process::id()) << 32, u64::from(number)) as u32 & 0xff_ffff;
+    let trial = Trial {
+        number: unique,
+        seed: plan.suite.seed,
+        epoch_ms: epoch_ms(engine.host),
+        clock: clock.clone(),
+        variables: stage.as_ref().map(|s| s.variables.clone()).unwrap_or_default(),
+        connections: benchmark.load.connections.unwrap_or(1),
+        lanes: benchmark.load.lanes.unwrap_or(1),
+        name: format!("eventbench {unique:06x}"),
+    };
+    let name = benchmark.drive.text("driver").unwrap_or_default();
+    let unknown = |what: &str, name: &str| RunError::Load {
+        benchmark: benchmark.name.value.clone(),
+        cause: format!("unknown {what} \"{name}\""),
+    };
+    let def = engine.registry.driver(name).ok_or_else(|| unknown("driver", name))?;
+    let driver: Arc<dyn Driver> = Arc::from((def.open)(&benchmark.drive.without("driver"), &trial)?);
+    let streams = driver.streams();
+    let signals = Arc::new(Signals::default());
+    let mut sessions = Vec::new();
+    for lane in 0..trial.lanes {
+        sessions.push(driver.session(&trial, lane)?);
+    }
+    let mut observers = Vec::new();
+    for settings in &benchmark.observe {
+        let name = settings.text("driver").unwrap_or_default();
+        let def = engine
+            .registry
+            .observer(name)
+            .ok_or_else(|| unknown("observer", name))?;
+        let late_after_ns = 1_000_000_000;
+        let observer = (def.open)(&settings.without("driver"), &trial, driver.clone())?;
+        observers.push((late_after_ns, observer));
+    }
+    let before = stage
+        .as_ref()
+        .and_then(Stage::monitor)
+        .and_then(|m| BrokerReading::read(m, false).ok());
+    let suspended_before = linux::suspended_ns();
+
+    // Far enough ahead that every thread is up and waiting when the first event is due.
+    let start_ns = clock.now_ns() + if clock.is_real() { 30_000_000 } else { 0 };
+    let window = Window {
+        start_ns,
+        measure_from_ns: start_ns + schedule.warmup_ns(),
+        measure_until_ns: start_ns + schedule.duration_ns(),
+    };
+    let drain_ns = benchmark.drain.map_or(5_000_000_000, |d| d.ns());
+    let count = streams.len() as u32;
+    let lanes = sessions
+        .into_iter()
+        .enumerate()
+        .map(|(id, session)| {
+            let spec = LaneSpec {
+                id: id as u32,
+                schedule: schedule.clone(),
+                window,
+                streams: count,
+                deadline_ns: window.measure_until_ns + drain_ns,
+                settles_response: observers.is_empty(),
+                promises_delivery: driver.promises_delivery() || observers.is_empty(),
+            };
+            (Lane::new(spec, &trial, signals.clone()), session)
+        })
+        .collect();
+    let has_observers = !observers.is_empty();
+    let views = observers
+        .into_iter()
+        .map(|(late_ns, observer)| (View::new(&trial, window, count, late_ns, signals.clone()), observer))
+        .collect();
+    let faults = FaultLog::new(&benchmark.fault, window.start_ns, window.measure_from_ns);
+    let mut conducted = conduct(
+        engine, &mut stage, window, drain_ns, lanes, views, faults, &signals, sink,
+    );
+    let interrupted = engine.stopped();
+
+    let mut checks = Vec::new();
+    let names: Vec<&str> = streams.iter().map(|s| s.name.as_str()).collect();
+    let books = Books::close(&conducted, &names, has_observers, &schedule, &window);
+    books.check(&mut checks);
+    check_observers(&mut conducted, &mut checks);
+    let monitor = stage.as_ref().and_then(Stage::monitor);
+    check_broker(monitor, &trial.name, books.ledger.total.sent, &conducted, &mut checks);
+    check_clock(suspended_before, &mut checks);
+
+    let mut values = Values::default();
+    let after = monitor.and_then(|m| BrokerReading::read(m, false).ok());
+    if let (Some(before), Some(after)) = (before, after)
+        && let Some(delta) = after.since(&before)
+    {
+        values.count("broker.in_msgs", delta.in_msgs);
+        values.count("broker.out_msgs", delta.out_msgs);
+        values.count("broker.slow_consumers", delta.slow_consumers);
+        values.gauge("broker.subscriptions", after.subscriptions.num_subscriptions as f64);
+    }
+    let startup_ns = stage.as_ref().map_or(0, |s| s.startup_ns);
+    let broker_version = stage.as_ref().and_then(Stage::broker_version).map(str::to_owned);
+    let remarks = stage.take().map(Stage::clear).unwrap_or_default();
+    let record = record(
+        conducted,
+        books,
+        window,
+        startup_ns,
+        &signals,
+        values,
+        &mut checks,
+        plan,
+        variant,
+        number,
+        remarks,
+    );
+    Ok(TrialResult {
+        record,
+        checks,
+        broker_version,
+        interrupted,
+    })
+}
+
+/// The closed books, with what faults cost.
+struct Books {
+    ledger: Ledger,
+    measured: Tally,
+    all: Tally,
+    closed_loop: bool,
+    /// (sent from the first outage until ready, lost of those, sent from its beginning on, lost of those).
+    gap: Option<(u64, u64, u64, u64)>,
+}
+
+impl Books {
+    fn close(conducted: &Conducted, names: &[&str], observed: bool, schedule: &Schedule, window: &Window) -> Books {
+        let streams = names.len();
+        let mut sent = vec![StreamSent::default(); streams];
+        let (mut measured, mut all) = (Tally::default(), Tally::default());
+        for (lane, _) in &conducted.lanes {
+            measured.merge(&lane.measured);
+            all.merge(&lane.measured);
+            all.merge(&lane.warmup);
+            // Lanes share no stream, so taking each stream's owner is the whole of merging.
+            for stream in lane.streams() {
+                if let (Some(slot), Some(book)) = (sent.get_mut(stream as usize), lane.books.get(stream as usize)) {
+                    *slot = book.clone();
+                }
+            }
+        }
+        let mut seen = vec![StreamSeen::default(); streams];
+        for (view, _) in &conducted.views {
+            for (slot, other) in seen.iter_mut().zip(&view.seen) {
+                slot.merge(other);
+            }
+        }
+        let close: Vec<Close<'_>> = (0..streams)
+            .map(|s| Close {
+                name: names[s],
+                sent: &sent[s],
+                seen: observed.then_some(&seen[s]),
+            })
+            .collect();
+        let outage = conducted.faults.outages.first().copied();
+        let (mut lost_in_gap, mut lost_since) = (0, 0);
+        let due = |k: u64| schedule.due(k).map(|d| window.start_ns + d);
+        let mut ledger = Ledger::close(&close, |stream, seq, _| {
+            if let Some(outage) = &outage {
+                let at = due(seq * streams as u64 + u64::from(stream)).unwrap_or(0);
+                lost_in_gap += u64::from(at >= outage.begun_ns && outage.ready_ns.is_some_and(|ready| at < ready));
+                lost_since += u64::from(at >= outage.begun_ns);
+            }
+        });
+        for (view, _) in &conducted.views {
+            ledger.foreign += view.foreign;
+            ledger.corrupt += view.corrupt;
+        }
+        let total = schedule.total().unwrap_or(0);
+        let until = |at_ns: u64| first_due_at(schedule, total, at_ns.saturating_sub(window.start_ns));
+        let gap = outage.filter(|_| total > 0).map(|o| {
+            let (begun, ready) = (until(o.begun_ns), o.ready_ns.map_or(total, until));
+            (ready - begun, lost_in_gap, total - begun, lost_since)
+        });
+        Books {
+            ledger,
+            measured,
+            all,
+            closed_loop: schedule.main().workers().is_some(),
+            gap,
+        }
+    }
+
+    fn check(&self, checks: &mut Vec<CheckResult>) {
+        let t = &self.ledger.total;
+        checks.push(CheckResult {
+            name: "the books balance".to_owned(),
+            holds: Some(self.all.balanced() && self.ledger.balanced() && t.unexpected == 0 && t.sent == self.all.sent),
+            detail: format!(
+                "offered {} = acked {} + rejected {} + timed out {} + disconnected {} + abandoned {}; sent {} = delivered {} + lost {}; seen but not sent {}",
+                self.all.offered,
+                self.all.count(Outcome::Acked),
+                self.all.count(Outcome::Rejected),
+                self.all.count(Outcome::TimedOut),
+                self.all.count(Outcome::Disconnected),
+                self.all.abandoned(),
+                t.sent,
+                t.delivered,
+                t.lost(),
+                t.unexpected
+            ),
+        });
+    }
+
+    fn values(&self, values: &mut Values, window: &Window, timeline: &Timeline) {
+        let m = &self.measured;
+        values.count("offered", m.offered);
+        values.count("sent", m.sent);
+        let names = ["acked", "rejected", "timed_out", "disconnected"];
+        for (name, outcome) in names.into_iter().zip(OUTCOMES) {
+            values.count(name, m.count(outcome));
+        }
+        values.count("abandoned", m.abandoned());
+        let t = &self.ledger.total;
+        values.count("delivered", t.delivered);
+        values.count("duplicates", t.duplicates);
+        values.count("reordered", t.reordered);
+        values.count("late", t.late);
+        values.count("lost", t.lost());
+        values.count("lost.acked", t.lost_after_ack);
+        values.count("lost.unacked", t.lost_before_ack);
+        values.count("unexpected", t.unexpected);
+        values.count("corrupt", self.ledger.corrupt);
+        values.count("foreign", self.ledger.foreign);
+        let seconds = window.seconds();
+        if m.offered > 0 {
+            values.gauge("offered.rate", m.offered as f64 / seconds);
+            values.gauge("sent.rate", m.sent as f64 / seconds);
+        }
+        if t.sent > 0 {
+            values.gauge("delivered.ratio", t.delivered as f64 / t.sent as f64);
+            values.gauge("acked.ratio", self.all.count(Outcome::Acked) as f64 / t.sent as f64);
+        }
+        if let Some((_, last)) = timeline.done_span
+            && last > window.measure_from_ns
+        {
+            let span = (last - window.measure_from_ns) as f64 / 1e9;
+            values.gauge("delivered.rate", timeline.response.count() as f64 / span);
+            values.gauge("makespan", span * 1e9);
+        }
+        if self.ledger.streams.len() > 1 {
+            for stream in &self.ledger.streams {
+                let mut put = |metric: &str, n: u64| {
+                    values.put(
+                        eventbench_core::metric::MetricKey::tagged(metric, "stream", &stream.stream),
+                        eventbench_core::metric::MetricValue::Count(n),
+                    );
+                };
+                put("delivered", stream.delivered);
+                put("lost", stream.lost());
+                put("duplicates", stream.duplicates);
+            }
+        }
+        if let Some((sent, lost, since, lost_since)) = self.gap {
+            values.count("gap.sent", sent);
+            values.count("gap.lost", lost);
+            if since > 0 {
+                values.gauge("gap.recovered", 1.0 - lost_since as f64 / since as f64);
+            }
+        }
+    }
+}
+
+/// The number of the first event due at or after an offset; `due` is monotone.
+fn first_due_at(schedule: &Schedule, total: u64, offset_ns: u64) -> u64 {
+    let (mut low, mut high) = (0, total);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if schedule.due(middle).is_some_and(|d| d < offset_ns) {
+            low = middle + 1
+        } else {
+            high = middle
+        }
+    }
+    low
+}
+
+fn check_observers(conducted: &mut Conducted, checks: &mut Vec<CheckResult>) {
+    for (view, observer) in &mut conducted.views {
+        let seen = view.sightings;
+        match observer.count() {
+            Ok(Some(counted)) => checks.push(CheckResult {
+                name: "the observer saw everything there is".to_owned(),
+                holds: Some(counted == seen),
+                detail: format!("{seen} rows seen one by one, {counted} counted at the end"),
+            }),
+            Ok(None) => {}
+            Err(e) => checks.push(CheckResult {
+                name: "the observer saw everything there is".to_owned(),
+                holds: None,
+                detail: e.to_string(),
+            }),
+        }
+    }
+}
+
+fn check_broker(
+    monitor: Option<&Monitor>,
+    name: &str,
+    sent: u64,
+    conducted: &Conducted,
+    checks: &mut Vec<CheckResult>,
+) {
+    let Some(monitor) = monitor else { return };
+    let title = "the broker counted what was sent".to_owned();
+    if !conducted.errors.is_empty() {
+        checks.push(CheckResult {
+            name: title,
+            holds: None,
+            detail: "not asked, since the run broke off".to_owned(),
+        });
+        return;
+    }
+    // The server's own counter lags behind its socket by at most the message under way; asked until it stands still.
+    let mut counted = None;
+    for _ in 0..20 {
+        match monitor.connections(ConnectionState::Open) {
+            Ok(connections) => {
+                let mine: u64 = connections.iter().filter(|c| c.name == name).map(|c| c.in_msgs).sum();
+                counted = Some(Ok(mine));
+                if mine >= sent {
+                    break;
+                }
+            }
+            Err(e) => counted = Some(Err(e.to_string())),
+        }
+        linux::sleep_until_ns(linux::monotonic_ns() + 10_000_000);
+    }
+    checks.push(match counted {
+        Some(Ok(n)) => CheckResult {
+            name: title,
+            holds: Some(n == sent),
+            detail: format!("{sent} sent, {n} counted in by the broker on our connections"),
+        },
+        Some(Err(e)) => CheckResult {
+            name: title,
+            holds: None,
+            detail: e,
+        },
+        None => CheckResult {
+            name: title,
+            holds: None,
+            detail: String::new(),
+        },
+    });
+}
+
+fn check_clock(before: Option<u64>, checks: &mut Vec<CheckResult>) {
+    let after = linux::suspended_ns();
+    let (Some(before), Some(after)) = (before, after) else {
+        return;
+    };
+    let step_ns = after.saturating_sub(before);
+    checks.push(CheckResult {
+        name: "the machine was not suspended".to_owned(),
+        // The two clocks are read one after the other, and a reading may be preempted in between.
+        holds: Some(step_ns < 1_000_000_000),
+        detail: format!("{:.3} s suspended during the trial", step_ns as f64 / 1e9),
+    });
+}
+
+#[allow(
+    clippy::too_many_arguments,
+    reason = "each is a part of the trial that the step consumes; a struct for one call would only rename them"
+)]
+fn record(
+    conducted: Conducted,
+    books: Books,
+    window: Window,
+    startup_ns: u64,
+    signals: &Signals,
+    mut values: Values,
+    checks: &mut Vec<CheckResult>,
+    plan: &Plan,
+    variant: &str,
+    number: u32,
+    remarks: Vec<String>,
+) -> TrialRecord {
+    let Conducted {
+        lanes,
+        views,
+        mut errors,
+        lanes_ended_ns,
+        drained_ns,
+        backlog,
+        sampler,
+        faults,
+    } = conducted;
+    for (lane, session) in &lanes {
+        debug_assert_eq!(lane.recorder.window(), window);
+        for (metric, n) in session.extras() {
+            values.count(metric, n);
+        }
+    }
+    let observed = !views.is_empty();
+    let mut resolution = eventbench_core::observe::Latency::new();
+    let mut recorders = Vec::new();
+    for (view, _) in views {
+        resolution.merge(&view.resolution);
+        recorders.push(view.recorder);
+    }
+    recorders.extend(lanes.into_iter().map(|(lane, _)| lane.recorder));
+    let timeline = Timeline::merge(recorders);
+    books.values(&mut values, &window, &timeline);
+    if observed {
+        values.count("backlog.end", backlog);
+    }
+    if startup_ns > 0 {
+        values.gauge("startup", startup_ns as f64);
+    }
+    if let Some(outage) = faults.outages.first() {
+        if let Some(ready) = outage.ready_ns {
+            values.gauge("downtime", ready.saturating_sub(outage.begun_ns) as f64);
+        }
+        if let (Some(restarted), Some(ready)) = (outage.restarted_ns, outage.ready_ns) {
+            values.gauge("restart", ready.saturating_sub(restarted) as f64);
+        }
+        let first = signals
+            .first_after
+            .get(outage.mark)
+            .map_or(0, |f| f.load(Ordering::Relaxed));
+        if first > 0 {
+            values.gauge("recovery", first.saturating_sub(outage.begun_ns) as f64);
+        }
+    }
+    let ended_ns = timeline.done_span.map_or(window.measure_until_ns, |s| s.1);
+    sampler.values(&window, ended_ns, timeline.response.count(), &mut values);
+    errors.extend(faults.errors);
+    errors.extend(remarks);
+    errors.extend(sampler.problems().iter().cloned());
+    if !books.closed_loop && timeline.lateness.count() > 0 {
+        let limit = plan.suite.max_lateness.0;
+        let late = timeline.lateness.quantile_ns(0.99).unwrap_or(0.0);
+        checks.push(CheckResult {
+            name: "the generator kept up".to_owned(),
+            holds: Some(late <= limit),
+            detail: format!(
+                "99 % of the events were sent at most {:.3} ms late ({:.0} ms allowed)",
+                late / 1e6,
+                limit / 1e6
+            ),
+        });
+    }
+    if timeline.response.count() > 0 {
+        values.latency("response_time", timeline.response);
+        values.latency("service_time", timeline.service);
+    }
+    if timeline.lateness.count() > 0 {
+        values.latency("lateness", timeline.lateness);
+    }
+    if resolution.count() > 0 {
+        values.latency("resolution", resolution);
+    }
+    TrialRecord {
+        variant: variant.to_owned(),
+        number,
+        warmup_s: (window.measure_from_ns - window.start_ns) as f64 / 1e9,
+        measured_s: window.seconds(),
+        drain_s: drained_ns.saturating_sub(lanes_ended_ns) as f64 / 1e9,
+        values,
+        ledger: books.ledger,
+        timeline: timeline.intervals,
+        marks: faults.marks,
+        errors,
+    }
+}

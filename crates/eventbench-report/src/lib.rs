@@ -1,0 +1,127 @@
+//! Reports: pure functions of the record. A further format is one file and one line of [`REPORTS`].
+
+mod advice;
+mod chart;
+mod csv;
+mod json;
+mod log;
+mod markdown;
+mod rows;
+mod terminal;
+mod text;
+pub mod view;
+
+pub use advice::{Advice, advise};
+pub use json::SCHEMA;
+pub use text::{duration, printable, utc};
+
+use eventbench_core::record::RunRecord;
+
+/// How a report is drawn; never what it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RenderOptions {
+    /// Colours, as escape sequences of a terminal.
+    pub color: bool,
+    /// Columns that a line may take.
+    pub width: u16,
+    /// Nothing but ASCII characters.
+    pub ascii: bool,
+    /// Everything of every benchmark, not only of those that need a look.
+    pub verbose: bool,
+    /// Where the record is kept, to be told at the end.
+    pub history: Option<String>,
+}
+
+impl Default for RenderOptions {
+    fn default() -> Self {
+        Self {
+            color: false,
+            width: 100,
+            ascii: false,
+            verbose: false,
+            history: None,
+        }
+    }
+}
+
+/// Why a report could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The template is wrong, which no record can cause.
+    #[error("the {report} report could not be made: {cause}; this is a mistake in eventbench, please report it")]
+    Template {
+        /// The report's name.
+        report: &'static str,
+        /// What is wrong.
+        cause: minijinja::Error,
+    },
+    /// The record could not be written as JSON.
+    #[error("the record could not be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The rows could not be written as CSV.
+    #[error("the figures could not be written as CSV: {0}")]
+    Csv(#[from] ::csv::Error),
+}
+
+/// A format.
+pub struct ReportDef {
+    /// The name that `-o NAME=FILE` takes.
+    pub name: &'static str,
+    /// What it is for.
+    pub about: &'static str,
+    /// The usual end of its files' names.
+    pub extension: &'static str,
+    /// Renders a record: the same bytes for the same record and options, wherever and whenever.
+    pub render: fn(&RunRecord, &RenderOptions) -> Result<Vec<u8>, ReportError>,
+}
+
+const fn report(
+    name: &'static str,
+    extension: &'static str,
+    render: fn(&RunRecord, &RenderOptions) -> Result<Vec<u8>, ReportError>,
+    about: &'static str,
+) -> ReportDef {
+    ReportDef {
+        name,
+        about,
+        extension,
+        render,
+    }
+}
+
+/// Every format. One line each.
+pub const REPORTS: &[ReportDef] = &[
+    report(
+        "terminal",
+        "txt",
+        terminal::render,
+        "tables for people: verdict, figures, what needs a look, what to do",
+    ),
+    report(
+        "markdown",
+        "md",
+        markdown::render,
+        "the whole report: summary, a section a category, analysis, baseline, environment",
+    ),
+    report(
+        "json",
+        "json",
+        json::render,
+        "the record itself with its verdict, for programs; `schema` says what it holds",
+    ),
+    report(
+        "csv",
+        "csv",
+        csv::render,
+        "every figure in a row of its own, for spreadsheets and data frames",
+    ),
+    report("log", "log", log::render, "a few lines for a log of results"),
+];
+
+/// A format by its name.
+pub fn find(name: &str) -> Option<&'static ReportDef> {
+    REPORTS.iter().find(|r| r.name == name)
+}
+
+#[cfg(test)]
+mod tests;

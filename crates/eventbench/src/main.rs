@@ -1,0 +1,11 @@
+//! The eventbench binary: command line, the real host, exit codes.
+
+mod cli;
+mod exit;
+mod host;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}
