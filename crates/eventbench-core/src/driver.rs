@@ -7,6 +7,7 @@ use crate::payload::Template;
 use crate::plan::{Settings, SettingsError};
 use crate::trial::{StreamSpec, Trial, Variables};
 use crate::view::View;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// An error of a driver or an observer, in words for the user.
@@ -52,6 +53,35 @@ pub trait Driver: Send + Sync {
     }
 }
 
+/// How often each of several instances has answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Shares {
+    /// How many instances there are: one that never answered has a share as well.
+    pub instances: u32,
+    /// Answers by name.
+    pub answers: BTreeMap<String, u64>,
+}
+
+impl Shares {
+    /// Adds another lane's: the only place where two are put together.
+    pub fn merge(&mut self, other: Shares) {
+        self.instances = self.instances.max(other.instances);
+        for (name, n) in other.answers {
+            *self.answers.entry(name).or_default() += n;
+        }
+    }
+
+    /// Jain's index, (Σx)² / (n Σx²); `None` when nobody answered.
+    ///
+    /// Source: R. Jain, D. Chiu, W. Hawe, "A quantitative measure of fairness and discrimination", DEC-TR-301 (1984).
+    pub fn fairness(&self) -> Option<f64> {
+        let sum: f64 = self.answers.values().map(|n| *n as f64).sum();
+        let squares: f64 = self.answers.values().map(|n| (*n as f64).powi(2)).sum();
+        let n = f64::from(self.instances).max(self.answers.len() as f64);
+        (squares > 0.0).then(|| sum * sum / (n * squares))
+    }
+}
+
 /// One lane's connections.
 pub trait Session: Send {
     /// Sends what the lane's schedule says until it has ended and everything is settled or the deadline has passed.
@@ -63,6 +93,11 @@ pub trait Session: Send {
     /// What the session knows of its own traffic beyond the lane's books, as (metric id, value).
     fn extras(&self) -> Vec<(&'static str, u64)> {
         Vec::new()
+    }
+
+    /// How often each of several instances has answered, by name; `None` where that was not asked for.
+    fn shares(&self) -> Option<Shares> {
+        None
     }
 }
 
@@ -80,6 +115,11 @@ pub trait Observer: Send {
     /// When it should exist and cannot be had.
     fn count(&mut self) -> Result<Option<u64>, DriverError> {
         Ok(None)
+    }
+
+    /// What the observer knows beyond its view, as (metric id, value).
+    fn extras(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
     }
 }
 
@@ -159,5 +199,29 @@ impl Registry {
     /// A readiness check by name.
     pub fn ready(&self, name: &str) -> Option<&'static ReadyDef> {
         self.ready.iter().find(|d| d.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fairness_is_one_for_equal_shares_and_counts_those_who_never_answered() {
+        let shares = |instances, answers: &[u64]| Shares {
+            instances,
+            answers: answers.iter().enumerate().map(|(i, n)| (i.to_string(), *n)).collect(),
+        };
+        for (shares, fairness) in [
+            (shares(3, &[7, 7, 7]), Some(1.0)),
+            (shares(3, &[9]), Some(1.0 / 3.0)),
+            (shares(3, &[10, 10, 1]), Some(441.0 / 603.0)),
+            (shares(3, &[]), None),
+        ] {
+            assert_eq!(shares.fairness(), fairness);
+        }
+        let mut whole = shares(3, &[1, 2]);
+        whole.merge(shares(3, &[3, 0, 4]));
+        assert_eq!(whole, shares(3, &[4, 2, 4]));
     }
 }

@@ -233,6 +233,11 @@ impl Lane {
             if self.settles_response {
                 self.recorder.done(ticket.intended_ns, ticket.sent_ns, at_ns);
             }
+            self.signals
+                .note_first(&self.signals.first_acked_after, ticket.intended_ns, at_ns);
+        } else if outcome != Outcome::Disconnected {
+            // What a lost connection takes with it has no time of its own.
+            self.recorder.refused(ticket.intended_ns, at_ns);
         }
     }
 

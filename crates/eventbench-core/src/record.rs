@@ -1,8 +1,10 @@
 //! The record of a run: self-contained, versioned, and the only input of a report.
 
+use crate::judge::compare::RunComparison;
 use crate::judge::{Figure, LimitResult, Verdict};
 use crate::metric::Values;
 use crate::observe::{Interval, Ledger};
+use crate::plan::Placement;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -18,15 +20,19 @@ pub struct RunRecord {
     pub run: RunHead,
     /// What was measured.
     pub benchmarks: Vec<BenchmarkRecord>,
+    /// How it compares with a baseline, where it was asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<RunComparison>,
 }
 
 impl RunRecord {
-    /// The run's verdict: the highest of its benchmarks'; no data when there are none.
+    /// The run's verdict: the highest of its benchmarks' and of the comparison's; no data when there are no benchmarks.
     pub fn verdict(&self) -> Verdict {
         if self.benchmarks.is_empty() {
             return Verdict::NoData;
         }
-        Verdict::highest(self.benchmarks.iter().map(|b| b.verdict))
+        let compared = self.comparison.iter().map(RunComparison::verdict);
+        Verdict::highest(self.benchmarks.iter().map(|b| b.verdict).chain(compared))
     }
 }
 
@@ -59,8 +65,40 @@ pub struct RunHead {
     pub plan: serde_json::Value,
     /// Where it ran.
     pub environment: Environment,
+    /// Which state of the source it was run from, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Revision>,
+    /// Which cores broker, services and instrument were kept to; absent where the kernel chose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
+    /// The other variant's run, where the two were run in turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<Pair>,
     /// Remarks that concern the whole run.
     pub notes: Vec<String>,
+}
+
+/// A state of a repository.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revision {
+    /// The commit's id.
+    pub commit: String,
+    /// The branch, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+}
+
+/// The tie between the two runs of a duel, whose trials were run in turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pair {
+    /// Id of the other run.
+    pub partner: String,
+    /// What this variant is called.
+    pub label: String,
+    /// Whether this is the one that is compared with.
+    pub first: bool,
+    /// What was set for this variant, as `key=value`.
+    pub settings: Vec<String>,
 }
 
 /// How a run ended.

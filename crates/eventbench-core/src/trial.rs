@@ -74,12 +74,28 @@ pub struct Signals {
     pub marks: [AtomicU64; MARKS],
     /// For each mark: when that first event was seen; 0 until then.
     pub first_after: [AtomicU64; MARKS],
+    /// For each mark: when the first event intended later was confirmed to its sender; 0 until then.
+    pub first_acked_after: [AtomicU64; MARKS],
 }
 
 /// How many faults of one benchmark can be followed to their recovery.
 pub const MARKS: usize = 8;
 
 impl Signals {
+    /// Notes, for every mark that is set, the first event that was meant to be sent after it.
+    #[inline]
+    pub fn note_first(&self, firsts: &[AtomicU64; MARKS], intended_ns: u64, at_ns: u64) {
+        for (mark, first) in self.marks.iter().zip(firsts) {
+            let mark = mark.load(Ordering::Relaxed);
+            if mark == 0 {
+                break;
+            }
+            if intended_ns >= mark && first.load(Ordering::Relaxed) == 0 {
+                first.store(at_ns, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Whether to stop now.
     pub fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)

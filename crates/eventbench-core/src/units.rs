@@ -289,6 +289,11 @@ quantity!(
     Ratio, Unit::Ratio, r"^\s*[0-9._]+\s*%?\s*$"
 );
 
+quantity!(
+    /// An amount of data as plans write it (`"64MiB"`), held in bytes.
+    Bytes, Unit::Bytes, r"^\s*[0-9._]+\s*([kKMG]i?)?B\s*$"
+);
+
 impl Duration {
     /// Whole nanoseconds.
     pub fn ns(self) -> u64 {
@@ -303,6 +308,7 @@ fn write_exact(unit: Unit, value: f64) -> String {
         Unit::Nanoseconds if value % 1e6 == 0.0 => format!("{}ms", value / 1e6),
         Unit::Nanoseconds => format!("{value}ns"),
         Unit::PerSecond => format!("{value}/s"),
+        Unit::Bytes => format!("{value}B"),
         _ => format!("{value}"),
     }
 }

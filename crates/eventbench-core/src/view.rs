@@ -65,7 +65,8 @@ impl View {
             self.delivered += 1;
             self.recorder
                 .done(stamp.intended_ns, stamp.intended_ns + stamp.late_ns, at_ns);
-            self.note_mark(stamp.intended_ns, at_ns);
+            self.signals
+                .note_first(&self.signals.first_after, stamp.intended_ns, at_ns);
         }
         Some(stamp)
     }
@@ -73,19 +74,6 @@ impl View {
     /// Counts a sighting whose content is not what was sent; its arrival stays in the books.
     pub fn damaged(&mut self) {
         self.corrupt += 1;
-    }
-
-    #[inline]
-    fn note_mark(&self, intended_ns: u64, at_ns: u64) {
-        for (mark, first) in self.signals.marks.iter().zip(&self.signals.first_after) {
-            let mark = mark.load(Ordering::Relaxed);
-            if mark == 0 {
-                break;
-            }
-            if intended_ns >= mark && first.load(Ordering::Relaxed) == 0 {
-                first.store(at_ns, Ordering::Relaxed);
-            }
-        }
     }
 
     /// Shows the others how far this observer is; call once a look.

@@ -1,11 +1,13 @@
 //! Drivers and observers of eventbench: one file a protocol, one row a table.
 
+mod codec;
 mod direct;
 mod endpoint;
 mod fake;
 mod jetstream;
 mod mix;
 mod nats;
+mod nats_floor;
 mod nats_request;
 mod nats_subscription;
 mod ready;
@@ -19,13 +21,14 @@ use eventbench_core::driver::{DriverDef, ObserverDef, ReadyDef, Registry};
 pub const DRIVERS: &[DriverDef] = &[
     nats::DRIVER,
     nats_request::DRIVER,
+    nats_floor::DRIVER,
     jetstream::DRIVER,
     direct::DRIVER,
     fake::DRIVER,
 ];
 
 /// Everything that can see where events end.
-pub const OBSERVERS: &[ObserverDef] = &[sqlite::OBSERVER, nats_subscription::OBSERVER];
+pub const OBSERVERS: &[ObserverDef] = &[sqlite::OBSERVER, nats_subscription::OBSERVER, jetstream::OBSERVER];
 
 /// Everything that can tell whether a service is ready.
 pub const READY: &[ReadyDef] = &[ready::SUBJECT, ready::SOCKET, ready::TCP];

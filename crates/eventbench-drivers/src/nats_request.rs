@@ -1,18 +1,21 @@
 //! NATS request/reply: one reply expected for each event.
 
+use crate::codec::Codec;
+use crate::jetstream::Held;
 use crate::mix::{Mix, MixEntry};
-use crate::requests::{Judge, Requesting};
-use eventbench_core::driver::{Driver, DriverDef, DriverError, Session};
+use crate::requests::{Answer, Judge, NewJudge, Requesting, Ways};
+use crate::wire::Message;
+use eventbench_core::driver::{Driver, DriverDef, DriverError, Session, Shares};
 use eventbench_core::payload::Template;
 use eventbench_core::plan::{Settings, SettingsError};
-use eventbench_core::ticket::Outcome;
 use eventbench_core::trial::{StreamSpec, Trial};
 use eventbench_core::units::Duration;
+use memchr::memmem::Finder;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::sync::Arc;
 
-/// Settings of the driver.
+/// Settings of the driver. The pool of connections is the load's `connections`, used in turn.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Request {
@@ -29,6 +32,64 @@ struct Request {
     expect: Option<String>,
     /// A reply that contains this text is a rejection.
     reject: Option<String>,
+    /// Counts the replies by the instance that gave them: the text between `after` and `until` in the reply.
+    shares: Option<Instances>,
+    /// Encodes each request and decodes each reply, as a client library does, the payload being JSON text: "json" or
+    /// "msgpack". Without it the payload's bytes are sent as they are.
+    codec: Option<Codec>,
+    /// How long a lost connection is tried again, which a killed node of a cluster asks for; not at all if absent.
+    reconnect: Option<Duration>,
+}
+
+/// Which instance has answered.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Instances {
+    /// What stands before an instance's name in a reply.
+    after: String,
+    /// What stands behind it.
+    until: String,
+    /// How many there are.
+    of: u32,
+}
+
+/// More names than this are not instances; those beyond are counted as "other".
+const MOST_INSTANCES: usize = 64;
+
+/// Counts replies by instance.
+#[derive(Clone)]
+struct Tellers {
+    after: Finder<'static>,
+    until: Finder<'static>,
+    of: u32,
+    answers: Vec<(Vec<u8>, u64)>,
+}
+
+impl Tellers {
+    fn note(&mut self, payload: &[u8]) {
+        let name = self.after.find(payload).and_then(|at| {
+            let rest = &payload[at + self.after.needle().len()..];
+            Some(&rest[..self.until.find(rest)?])
+        });
+        let name = name.unwrap_or(b"unknown");
+        let full = self.answers.len() >= MOST_INSTANCES;
+        match self.answers.iter_mut().find(|(known, _)| known == name) {
+            Some((_, n)) => *n += 1,
+            None if !full => self.answers.push((name.to_vec(), 1)),
+            None => match self.answers.iter_mut().find(|(known, _)| known == b"other") {
+                Some((_, n)) => *n += 1,
+                None => self.answers.push((b"other".to_vec(), 1)),
+            },
+        }
+    }
+
+    fn shares(&self) -> Shares {
+        let name = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Shares {
+            instances: self.of,
+            answers: self.answers.iter().map(|(n, count)| (name(n), *count)).collect(),
+        }
+    }
 }
 
 /// The driver's row.
@@ -39,26 +100,30 @@ pub const DRIVER: DriverDef = DriverDef {
     schema: || schemars::schema_for!(Request).to_value(),
     open: |settings, trial| {
         let (own, mix) = read(settings).map_err(|e| DriverError::new("nats-request", e))?;
-        let expect = own
-            .expect
-            .map(|t| memchr::memmem::Finder::new(t.as_bytes()).into_owned());
-        let reject = own
-            .reject
-            .map(|t| memchr::memmem::Finder::new(t.as_bytes()).into_owned());
-        let judge: Judge = Arc::new(move |message| {
-            let wanted = expect.as_ref().is_none_or(|f| f.find(message.payload).is_some());
-            let unwanted = reject.as_ref().is_some_and(|f| f.find(message.payload).is_some());
-            if wanted && !unwanted {
-                Outcome::Acked
-            } else {
-                Outcome::Rejected
-            }
+        let finder = |text: Option<String>| text.map(|t| Finder::new(t.as_bytes()).into_owned());
+        let tellers = own.shares.map(|instances| Tellers {
+            after: Finder::new(instances.after.as_bytes()).into_owned(),
+            until: Finder::new(instances.until.as_bytes()).into_owned(),
+            of: instances.of,
+            answers: Vec::new(),
         });
-        let timeout_ns = own.timeout.map_or(5_000_000_000, Duration::ns);
+        let replies = Replies {
+            expect: finder(own.expect),
+            reject: finder(own.reject),
+            codec: own.codec,
+            tellers,
+            errors: 0,
+        };
         Ok(Box::new(Requests {
             mix: Arc::new(mix.over(trial.connections)),
-            judge,
-            timeout_ns,
+            judge: Arc::new(move || Box::new(replies.clone())),
+            ways: Ways {
+                timeout_ns: own.timeout.map_or(5_000_000_000, Duration::ns),
+                reconnect_ns: own.reconnect.map_or(0, Duration::ns),
+                ids: false,
+                codec: own.codec,
+            },
+            _held: None,
         }))
     },
 };
@@ -70,14 +135,55 @@ fn read(settings: &Settings) -> Result<(Request, Mix), SettingsError> {
     Ok((own, mix))
 }
 
+/// What a reply means: an error by its header, or by what it holds and what it lacks.
+#[derive(Clone)]
+struct Replies {
+    expect: Option<Finder<'static>>,
+    reject: Option<Finder<'static>>,
+    codec: Option<Codec>,
+    tellers: Option<Tellers>,
+    errors: u64,
+}
+
+impl Judge for Replies {
+    fn judge(&mut self, message: &Message<'_>) -> Answer {
+        // The service protocol of NATS marks an error reply by this header; a good reply has no headers to look through.
+        if message.headers.is_some() && message.header("Nats-Service-Error-Code").is_some() {
+            self.errors += 1;
+            return Answer::Rejected;
+        }
+        let readable = self.codec.is_none_or(|codec| codec.decodes(message.payload));
+        let wanted = self.expect.as_ref().is_none_or(|f| f.find(message.payload).is_some());
+        let unwanted = self.reject.as_ref().is_some_and(|f| f.find(message.payload).is_some());
+        if let Some(tellers) = &mut self.tellers {
+            tellers.note(message.payload);
+        }
+        if readable && wanted && !unwanted {
+            Answer::Acked
+        } else {
+            Answer::Rejected
+        }
+    }
+
+    fn extras(&self) -> Vec<(&'static str, u64)> {
+        vec![("rejected.error", self.errors)]
+    }
+
+    fn shares(&self) -> Option<Shares> {
+        self.tellers.as_ref().map(Tellers::shares)
+    }
+}
+
 /// A driver of requests, whatever their replies mean.
 pub struct Requests {
     /// What is asked.
     pub mix: Arc<Mix>,
     /// What a reply means.
-    pub judge: Judge,
-    /// How long it may take.
-    pub timeout_ns: u64,
+    pub judge: NewJudge,
+    /// How it is asked.
+    pub ways: Ways,
+    /// A stream that lives as long as the driver.
+    pub _held: Option<Held>,
 }
 
 impl Driver for Requests {
@@ -88,8 +194,8 @@ impl Driver for Requests {
     fn session(&self, trial: &Trial, lane: u32) -> Result<Box<dyn Session>, DriverError> {
         Ok(Box::new(Requesting::open(
             self.mix.clone(),
-            self.judge.clone(),
-            self.timeout_ns,
+            (self.judge)(),
+            self.ways,
             trial,
             lane,
         )?))

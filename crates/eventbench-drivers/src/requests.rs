@@ -1,18 +1,56 @@
 //! Requests over NATS: a reply subject for each event in flight, an outcome for each reply, a time-out for each silence.
 //! What a reply means is its caller's to say.
 
+use crate::codec::Codec;
 use crate::endpoint;
 use crate::mix::{Mix, Route};
-use crate::wire::{Connection, Deadline, Message, Op, PollSet, encode};
-use eventbench_core::driver::{DriverError, Session};
+use crate::wire::{Connection, Deadline, Message, Op, PollSet, WireError, encode};
+use eventbench_core::driver::{DriverError, Session, Shares};
 use eventbench_core::lane::{Lane, Wake};
+use eventbench_core::stamp::Stamp;
 use eventbench_core::ticket::{Outcome, Ticket};
-use eventbench_core::trial::Trial;
+use eventbench_core::trial::{Trial, Variables};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// What a reply means.
-pub type Judge = Arc<dyn Fn(&Message<'_>) -> Outcome + Send + Sync>;
+/// What a reply comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// What was asked for.
+    Acked,
+    /// A refusal.
+    Rejected,
+}
+
+/// What replies mean; each lane has one of its own.
+pub trait Judge: Send {
+    /// What one reply means.
+    fn judge(&mut self, message: &Message<'_>) -> Answer;
+
+    /// What was counted beside, as (metric id, value).
+    fn extras(&self) -> Vec<(&'static str, u64)>;
+
+    /// How often each instance has answered, where that was asked for.
+    fn shares(&self) -> Option<Shares> {
+        None
+    }
+}
+
+/// Makes a judge for a lane.
+pub type NewJudge = Arc<dyn Fn() -> Box<dyn Judge> + Send + Sync>;
+
+/// How requests are made.
+#[derive(Debug, Clone, Copy)]
+pub struct Ways {
+    /// How long a reply may take.
+    pub timeout_ns: u64,
+    /// How long a lost connection is tried again; 0 ends the lane instead.
+    pub reconnect_ns: u64,
+    /// Whether each event carries an id by which a stream keeps a second one out.
+    pub ids: bool,
+    /// What each payload is encoded with.
+    pub codec: Option<Codec>,
+}
 
 /// Slots of events in flight on one connection.
 struct Slot {
@@ -33,39 +71,45 @@ struct Link {
 /// A lane that sends requests.
 pub struct Requesting {
     mix: Arc<Mix>,
-    judge: Judge,
-    timeout_ns: u64,
+    judge: Box<dyn Judge>,
+    ways: Ways,
+    variables: Variables,
+    name: String,
     links: Vec<Link>,
     poll: PollSet,
     payload: Vec<u8>,
+    encoded: Vec<u8>,
+    headers: Vec<u8>,
     reply: Vec<u8>,
     routes: Vec<Route>,
     settled: Vec<(Ticket, Outcome)>,
-    rejections: u64,
+    no_responder: u64,
+    reconnects: u64,
+}
+
+/// Why a turn of the loop could not be finished.
+enum Trouble {
+    /// A connection is gone.
+    Lost { link: usize, error: WireError },
+    /// Nothing of this kind would go any better a second time.
+    Fatal(DriverError),
 }
 
 impl Requesting {
     /// Opens the connections of a lane and subscribes to their inboxes.
     pub fn open(
         mix: Arc<Mix>,
-        judge: Judge,
-        timeout_ns: u64,
+        judge: Box<dyn Judge>,
+        ways: Ways,
         trial: &Trial,
         lane: u32,
     ) -> Result<Requesting, DriverError> {
         let mut links = Vec::new();
         for index in (lane..trial.connections).step_by(trial.lanes as usize) {
-            let mut connection = endpoint::connect(&trial.variables, &trial.name)?;
             // The number of the trial keeps inboxes of different trials apart.
             let inbox = format!("_INBOX.eb{:x}.{:x}.{index}.", std::process::id(), trial.number).into_bytes();
-            let all = [inbox.as_slice(), b"*"].concat();
-            let address = connection.address().to_owned();
-            connection.sub(&all, None).map_err(|e| endpoint::broken(&address, e))?;
-            connection
-                .settle(Deadline::after(std::time::Duration::from_secs(5)))
-                .map_err(|e| endpoint::broken(&address, e))?;
             links.push(Link {
-                connection,
+                connection: subscribed(&trial.variables, &trial.name, &inbox)?,
                 inbox,
                 slots: Vec::with_capacity(1024),
                 free: Vec::with_capacity(1024),
@@ -75,49 +119,99 @@ impl Requesting {
         }
         let poll = PollSet::with_capacity(links.len());
         let routes = mix.routes(trial.lanes);
-        let buffer = Vec::with_capacity(64 << 10);
         Ok(Requesting {
             mix,
             judge,
-            timeout_ns,
+            ways,
+            variables: trial.variables.clone(),
+            name: trial.name.clone(),
             links,
             poll,
-            payload: buffer,
+            payload: Vec::with_capacity(64 << 10),
+            encoded: Vec::new(),
+            headers: Vec::with_capacity(128),
             reply: Vec::with_capacity(128),
             routes,
             settled: Vec::with_capacity(1024),
-            rejections: 0,
+            no_responder: 0,
+            reconnects: 0,
         })
     }
 
     fn run(&mut self, lane: &mut Lane) -> Result<(), DriverError> {
         loop {
-            let now = lane.clock.now_ns();
-            self.send_due(lane, now)?;
-            self.time_out(lane, now);
-            if lane.signals.stopped() || now >= lane.deadline_ns {
-                break;
+            match self.turn(lane) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(Trouble::Fatal(error)) => return Err(error),
+                Err(Trouble::Lost { link, error }) => self.reconnect(lane, link, error)?,
             }
-            let open = self.links.iter().any(|l| l.in_flight > 0);
-            let until = match lane.wake() {
-                Wake::Ended if !open => break,
-                Wake::Ended | Wake::WhenSettled => lane.deadline_ns,
-                Wake::At(due) if due <= now && lane.workers().is_some() => continue,
-                Wake::At(due) => due,
-            };
-            let oldest = self
-                .links
-                .iter()
-                .filter_map(|l| l.order.front())
-                .map(|o| o.2 + self.timeout_ns)
-                .min()
-                .unwrap_or(u64::MAX);
-            self.wait(lane, until.min(oldest).min(now + 200_000_000))?;
         }
-        Ok(())
     }
 
-    fn send_due(&mut self, lane: &mut Lane, now_ns: u64) -> Result<(), DriverError> {
+    /// Sends what is due, gives up what has waited too long, and waits for replies; `false` when there is nothing left.
+    fn turn(&mut self, lane: &mut Lane) -> Result<bool, Trouble> {
+        let now = lane.clock.now_ns();
+        self.send_due(lane, now)?;
+        self.time_out(lane, now);
+        if lane.signals.stopped() || now >= lane.deadline_ns {
+            return Ok(false);
+        }
+        let open = self.links.iter().any(|l| l.in_flight > 0);
+        let until = match lane.wake() {
+            Wake::Ended if !open => return Ok(false),
+            Wake::Ended | Wake::WhenSettled => lane.deadline_ns,
+            Wake::At(due) if due <= now && lane.workers().is_some() => return Ok(true),
+            Wake::At(due) => due,
+        };
+        let oldest = self
+            .links
+            .iter()
+            .filter_map(|l| l.order.front())
+            .map(|o| o.2 + self.ways.timeout_ns)
+            .min()
+            .unwrap_or(u64::MAX);
+        self.wait(lane, until.min(oldest).min(now + 200_000_000))?;
+        Ok(true)
+    }
+
+    /// Settles what was under way on a lost connection and makes it again, with the next server that answers.
+    fn reconnect(&mut self, lane: &mut Lane, index: usize, error: WireError) -> Result<(), DriverError> {
+        let begun = lane.clock.now_ns();
+        let link = &mut self.links[index];
+        if self.ways.reconnect_ns == 0 || !is_loss(&error) {
+            return Err(endpoint::broken(link.connection.address(), error));
+        }
+        for (number, slot) in link.slots.iter_mut().enumerate() {
+            if let Some(ticket) = slot.ticket.take() {
+                // An answer that still comes belongs to nobody.
+                slot.generation = slot.generation.wrapping_add(1);
+                link.free.push(number as u32);
+                lane.settle(ticket, Outcome::Disconnected, begun);
+            }
+        }
+        link.in_flight = 0;
+        link.order.clear();
+        loop {
+            match subscribed(&self.variables, &self.name, &link.inbox) {
+                Ok(connection) => {
+                    link.connection = connection;
+                    self.reconnects += 1;
+                    return Ok(());
+                }
+                Err(e) => {
+                    let now = lane.clock.now_ns();
+                    if now >= begun + self.ways.reconnect_ns || now >= lane.deadline_ns || lane.signals.stopped() {
+                        return Err(e);
+                    }
+                    // Refused at once while no server listens: asked again a hundred times a second.
+                    lane.clock.sleep_until(now + 10_000_000);
+                }
+            }
+        }
+    }
+
+    fn send_due(&mut self, lane: &mut Lane, now_ns: u64) -> Result<(), Trouble> {
         let mut now = now_ns;
         let mut sent = 0;
         while let Some(mut ticket) = lane.take(now) {
@@ -127,14 +221,24 @@ impl Requesting {
             let link = &mut self.links[index];
             self.payload.clear();
             entry.template.render(&lane.content(&ticket, now), &mut self.payload);
+            if let Some(codec) = self.ways.codec {
+                codec.encode(&mut self.payload, &mut self.encoded);
+            }
             lane.sent(&mut ticket, now);
+            if self.ways.ids {
+                id_header(&mut self.headers, &lane.content(&ticket, now).stamp);
+            }
             link.hold(ticket, now, &mut self.reply);
-            encode::publish(link.connection.out(), &entry.subject, Some(&self.reply), &self.payload);
+            let (out, reply) = (link.connection.out(), Some(self.reply.as_slice()));
+            if self.ways.ids {
+                encode::publish_with_headers(out, &entry.subject, reply, &self.headers, &self.payload);
+            } else {
+                encode::publish(out, &entry.subject, reply, &self.payload);
+            }
             sent += 1;
             if link.connection.wants_flush() {
-                link.connection
-                    .flush(Deadline::at_ns(lane.deadline_ns))
-                    .map_err(|e| endpoint::broken(link.connection.address(), e))?;
+                let deadline = Deadline::at_ns(lane.deadline_ns);
+                link.connection.flush(deadline).map_err(lost(index))?;
                 self.read(lane, index)?;
                 now = lane.clock.now_ns();
                 if lane.signals.stopped() {
@@ -143,24 +247,18 @@ impl Requesting {
             }
         }
         if sent > 0 {
-            for link in &mut self.links {
-                link.connection
-                    .try_flush()
-                    .map_err(|e| endpoint::broken(link.connection.address(), e))?;
-            }
             lane.publish_progress(sent);
+            for (index, link) in self.links.iter_mut().enumerate() {
+                link.connection.try_flush().map_err(lost(index))?;
+            }
         }
         Ok(())
     }
 
-    fn wait(&mut self, lane: &mut Lane, until_ns: u64) -> Result<(), DriverError> {
+    fn wait(&mut self, lane: &mut Lane, until_ns: u64) -> Result<(), Trouble> {
         let deadline = Deadline::at_ns(until_ns);
         if let [link] = self.links.as_mut_slice() {
-            if link
-                .connection
-                .poll_read(deadline)
-                .map_err(|e| endpoint::broken(link.connection.address(), e))?
-            {
+            if link.connection.poll_read(deadline).map_err(lost(0))? {
                 self.read(lane, 0)?;
             }
             return Ok(());
@@ -168,7 +266,7 @@ impl Requesting {
         let ready = self
             .poll
             .wait(self.links.iter().map(|l| &l.connection), deadline)
-            .map_err(|e| DriverError::new("waiting for NATS", e))?;
+            .map_err(|e| Trouble::Fatal(DriverError::new("waiting for NATS", e)))?;
         if ready > 0 {
             for index in 0..self.links.len() {
                 if self.poll.is_ready(index) {
@@ -180,11 +278,9 @@ impl Requesting {
     }
 
     /// Reads what has arrived on a connection and settles what it answers. All of it is seen at one instant: that of the read.
-    fn read(&mut self, lane: &mut Lane, index: usize) -> Result<(), DriverError> {
+    fn read(&mut self, lane: &mut Lane, index: usize) -> Result<(), Trouble> {
         let link = &mut self.links[index];
-        link.connection
-            .poll_read(Deadline::NOW)
-            .map_err(|e| endpoint::broken(link.connection.address(), e))?;
+        link.connection.poll_read(Deadline::NOW).map_err(lost(index))?;
         let now = lane.clock.now_ns();
         let Link {
             connection,
@@ -198,7 +294,7 @@ impl Requesting {
             let op = match connection.next_op() {
                 None => break,
                 Some(Ok(op)) => op,
-                Some(Err(e)) => return Err(endpoint::broken(connection.address(), e)),
+                Some(Err(e)) => return Err(lost(index)(e)),
             };
             match op {
                 Op::Msg(message) => {
@@ -212,9 +308,13 @@ impl Requesting {
                     if let Some(ticket) = held.ticket.take() {
                         // No responder is an answer of the server itself.
                         let outcome = if message.status().is_some() {
+                            self.no_responder += 1;
                             Outcome::Rejected
                         } else {
-                            (self.judge)(&message)
+                            match self.judge.judge(&message) {
+                                Answer::Acked => Outcome::Acked,
+                                Answer::Rejected => Outcome::Rejected,
+                            }
                         };
                         held.generation = held.generation.wrapping_add(1);
                         free.push(slot);
@@ -224,13 +324,13 @@ impl Requesting {
                 }
                 Op::Err(text) => {
                     let cause = text.to_owned();
-                    return Err(DriverError::new(format!("NATS at {}", connection.address()), cause));
+                    let error = DriverError::new(format!("NATS at {}", connection.address()), cause);
+                    return Err(Trouble::Fatal(error));
                 }
                 _ => {}
             }
         }
         for (ticket, outcome) in self.settled.drain(..) {
-            self.rejections += u64::from(outcome == Outcome::Rejected);
             lane.settle(ticket, outcome, now);
         }
         Ok(())
@@ -244,7 +344,7 @@ impl Requesting {
                     .get_mut(slot as usize)
                     .filter(|s| s.generation == generation && s.ticket.is_some());
                 match held {
-                    Some(_) if now_ns < sent_ns + self.timeout_ns => break,
+                    Some(_) if now_ns < sent_ns + self.ways.timeout_ns => break,
                     Some(held) => {
                         held.generation = held.generation.wrapping_add(1);
                         if let Some(ticket) = held.ticket.take() {
@@ -292,6 +392,43 @@ impl Link {
     }
 }
 
+/// A connection to the run's broker that hears what comes to its inbox.
+fn subscribed(variables: &Variables, name: &str, inbox: &[u8]) -> Result<Connection, DriverError> {
+    let mut connection = endpoint::connect(variables, name)?;
+    let all = [inbox, b"*"].concat();
+    let address = connection.address().to_owned();
+    let broken = |e| endpoint::broken(&address, e);
+    connection.sub(&all, None).map_err(broken)?;
+    connection
+        .settle(Deadline::after(std::time::Duration::from_secs(5)))
+        .map_err(broken)?;
+    Ok(connection)
+}
+
+fn lost(link: usize) -> impl Fn(WireError) -> Trouble {
+    move |error| Trouble::Lost { link, error }
+}
+
+/// Whether an error says that the connection is gone, rather than that something on it was wrong.
+fn is_loss(error: &WireError) -> bool {
+    matches!(
+        error,
+        WireError::Disconnected { .. } | WireError::Io { .. } | WireError::Refused { .. } | WireError::Server { .. }
+    )
+}
+
+/// A header block with an id that is the event's own: run, stream and number.
+fn id_header(out: &mut Vec<u8>, stamp: &Stamp) {
+    out.clear();
+    out.extend_from_slice(b"NATS/1.0\r\nNats-Msg-Id: ");
+    encode::number(out, u64::from(stamp.run));
+    out.push(b'-');
+    encode::number(out, u64::from(stamp.stream));
+    out.push(b'-');
+    encode::number(out, stamp.seq);
+    out.extend_from_slice(b"\r\n\r\n");
+}
+
 /// Slot and generation of a reply subject's last part.
 fn token(digits: &[u8]) -> Option<(u32, u32)> {
     let mut number = 0u64;
@@ -318,5 +455,20 @@ impl Session for Requesting {
         }
         lane.publish_progress(0);
         result
+    }
+
+    fn extras(&self) -> Vec<(&'static str, u64)> {
+        let mut extras = self.judge.extras();
+        extras.extend([
+            ("rejected.no_responder", self.no_responder),
+            ("reconnects", self.reconnects),
+            ("wire.sent", self.links.iter().map(|l| l.connection.written_bytes()).sum()),
+            ("wire.received", self.links.iter().map(|l| l.connection.read_bytes()).sum()),
+        ]);
+        extras
+    }
+
+    fn shares(&self) -> Option<Shares> {
+        self.judge.shares()
     }
 }

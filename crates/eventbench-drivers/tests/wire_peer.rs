@@ -188,6 +188,47 @@ fn a_port_without_listener_is_refused_with_advice() {
 }
 
 #[test]
+fn of_several_servers_the_first_that_can_be_reached_is_taken() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    // Takes connections into its backlog and never says a word, as a server that stands still does.
+    let frozen = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = frozen.local_addr().unwrap().port();
+    let peer = Peer::accepting(|_| {});
+    let mut list = Endpoint::new("127.0.0.1", silent);
+    let places = std::iter::repeat_n(nobody, 10).chain([peer.endpoint.port]);
+    list.others = places.map(|port| ("127.0.0.1".to_owned(), port)).collect();
+    // The silent server's share is a twelfth; what is left of the others' goes to those after them.
+    let connection = Connection::connect(&list, Duration::from_secs(12)).unwrap();
+    assert_eq!(connection.address(), format!("127.0.0.1:{}", peer.endpoint.port));
+    peer.done();
+
+    list = Endpoint::new("127.0.0.1", nobody);
+    list.others = vec![("127.0.0.1".to_owned(), silent)];
+    let error = Connection::connect(&list, Duration::from_secs(2))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("none of the servers can be reached")
+            && error.contains(&format!("127.0.0.1:{nobody}: connection refused"))
+            && error.contains(&format!("127.0.0.1:{silent}: timed out")),
+        "{error}"
+    );
+
+    // A server that is there and refuses us ends the search: nobody is asked after it.
+    let guard = Peer::new(|mut socket| {
+        say(&mut socket, INFO);
+        assert!(line(&mut socket).starts_with("CONNECT {"));
+        assert_eq!(line(&mut socket), "PING");
+        say(&mut socket, "-ERR 'Authorization Violation'");
+    });
+    list = guard.endpoint.clone();
+    list.others = vec![("127.0.0.1".to_owned(), silent)];
+    let error = Connection::connect(&list, LONG).unwrap_err();
+    assert!(matches!(error, WireError::Auth { .. }), "{error}");
+    guard.done();
+}
+
+#[test]
 fn a_silent_server_is_given_up_at_the_deadline() {
     for greeting in ["", INFO] {
         let (hold, held) = std::sync::mpsc::channel::<()>();

@@ -1,6 +1,7 @@
 //! One benchmark: its trials, interleaved with those of its baseline variant, its figures, its judgement.
 
 use crate::engine::Engine;
+use crate::search::search_trial;
 use crate::trial::{RunError, TrialResult, run_trial};
 use eventbench_core::event::{Event, Sink};
 use eventbench_core::judge::{Figure, Limit, LimitResult, Verdict, from_environment, judge_limit, standard_figures};
@@ -47,7 +48,11 @@ pub fn run_benchmark(
             variant: variant.to_owned(),
             expected_s,
         });
-        match run_trial(engine, plan, which, variant, number, sink) {
+        let outcome = match &which.search {
+            Some(search) => search_trial(engine, plan, which, search, number, sink),
+            None => run_trial(engine, plan, which, variant, number, sink),
+        };
+        match outcome {
             Ok(TrialResult {
                 record,
                 checks: of_trial,
@@ -102,7 +107,7 @@ fn order(trials: u32, paired: bool) -> Vec<bool> {
 }
 
 /// One row a check: it holds if it held in every trial, and shows the first trial in which it did not.
-fn merge_checks(all: &mut Vec<CheckResult>, more: Vec<CheckResult>) {
+pub(crate) fn merge_checks(all: &mut Vec<CheckResult>, more: Vec<CheckResult>) {
     for check in more {
         match all.iter_mut().find(|c| c.name == check.name) {
             Some(known) if known.holds != Some(false) && check.holds != Some(true) => *known = check,
@@ -120,7 +125,7 @@ const ALWAYS: &[&str] = &["corrupt == 0"];
     clippy::too_many_arguments,
     reason = "each is a part of the trial that the step consumes; a struct for one call would only rename them"
 )]
-fn judge(
+pub(crate) fn judge(
     engine: &Engine<'_>,
     plan: &Plan,
     benchmark: &Benchmark,
@@ -251,6 +256,13 @@ fn overheads(plan: &Plan, benchmark: &Benchmark, records: &mut [TrialRecord]) {
     for (record, other) in records.iter_mut().filter(|r| r.variant.is_empty()).zip(&baseline) {
         let of = |values: &Values, metric: &str| values.number(&MetricKey::tagged(metric, "process", "system"));
         let values = &mut record.values;
+        let plain = |values: &Values, metric: &str| values.number(&MetricKey::plain(metric));
+        if let (Some(a), Some(b)) = (plain(values, "delivered.rate"), plain(other, "delivered.rate")) {
+            values.gauge("rate.ratio", a / b);
+        }
+        if let (Some(a), Some(b)) = (middle(values), middle(other)) {
+            values.gauge("latency.ratio", a / b);
+        }
         if let (Some(a), Some(b)) = (of(values, "cpu"), of(other, "cpu")) {
             values.gauge("cpu.overhead", a - b);
             values.gauge("cpu.overhead.ratio", a / b - 1.0);
@@ -267,6 +279,12 @@ fn overheads(plan: &Plan, benchmark: &Benchmark, records: &mut [TrialRecord]) {
             }
         }
     }
+}
+
+/// The median response time.
+fn middle(values: &Values) -> Option<f64> {
+    let value = values.get(&MetricKey::plain("response_time"))?;
+    Some(Statistic::parse("med")?.ask(value)?.value)
 }
 
 /// The mean of a memory reading over the measured phase, all services together.
@@ -342,7 +360,7 @@ fn lost_unasked(own: &[&Values], limits: &[LimitResult]) -> bool {
         .iter()
         .any(|values| values.number(&MetricKey::plain("lost")).is_some_and(|n| n > 0.0));
     let speaks = |l: &LimitResult| {
-        ["lost", "delivered.ratio", "gap.recovered"]
+        ["lost", "delivered.ratio", "gap.recovered", "acked", "rejected", "timed_out"]
             .iter()
             .any(|m| l.metric.starts_with(m))
     };

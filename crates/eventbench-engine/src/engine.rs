@@ -2,6 +2,7 @@
 
 use eventbench_core::driver::Registry;
 use eventbench_core::host::{Clock, Host};
+use eventbench_core::plan::Placement;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -15,6 +16,8 @@ pub struct Engine<'a> {
     pub program: PathBuf,
     /// The nats-server for managed brokers.
     pub nats_server: Option<PathBuf>,
+    /// Which cores each role is kept to; where absent the kernel chooses.
+    pub placement: Option<Placement>,
     /// Set from outside to stop and keep what was measured.
     pub stop: &'a AtomicBool,
 }

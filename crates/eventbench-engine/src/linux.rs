@@ -122,6 +122,58 @@ pub fn set_affinity(cpus: &[usize]) -> io::Result<()> {
     Ok(rustix::thread::sched_setaffinity(None, &cpu_set(cpus)?)?)
 }
 
+/// The calling thread, by the kernel's number.
+pub fn thread_id() -> Pid {
+    rustix::thread::gettid()
+}
+
+/// Gives a thread of this process, or the calling one, idle priority (`SCHED_IDLE`): it runs while nobody else wants its
+/// core, and gives way at once to whoever wakes up there. Threads that it starts afterwards inherit it.
+///
+/// # Errors
+/// Those of `sched_setscheduler`; a sandbox may forbid it.
+pub fn set_idle_priority(thread: Option<Pid>) -> io::Result<()> {
+    let parameters = libc::sched_param { sched_priority: 0 };
+    let thread = thread.map_or(0, |t| t.as_raw_nonzero().get());
+    // The system call itself, since some C libraries offer the function of this name only in order to refuse.
+    // SAFETY: `parameters` is a valid sched_param for the length of the call, which only reads it.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_sched_setscheduler,
+            thread,
+            libc::SCHED_IDLE,
+            &raw const parameters,
+        )
+    };
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// Lets the session of this process give way to all others: where the kernel shares a core among sessions before it looks
+/// at their threads (autogroup), idle priority counts within the session only. Does nothing where it does not share so.
+///
+/// # Errors
+/// Those of writing `/proc/self/autogroup`.
+pub fn give_way_as_session() -> io::Result<()> {
+    /// The kernel takes one such change in a tenth of a second, from all processes together.
+    const ATTEMPTS: u32 = 100;
+    const PAUSE_NS: u64 = 20_000_000;
+    let mut attempt = 1;
+    loop {
+        match std::fs::write("/proc/self/autogroup", "19") {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && attempt < ATTEMPTS => {
+                sleep_until_ns(monotonic_ns() + PAUSE_NS);
+                attempt += 1;
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => return other,
+        }
+    }
+}
+
 fn cpu_set(cpus: &[usize]) -> io::Result<CpuSet> {
     let mut set = CpuSet::new();
     if cpus.is_empty() {
@@ -140,17 +192,20 @@ fn cpu_set(cpus: &[usize]) -> io::Result<CpuSet> {
 }
 
 /// Makes `command` start its process tied to this one: in a process group of its own, killed by the kernel when the
-/// thread that spawns it ends (also by SIGKILL), with the usual timer slack, and bound to `cpus` when given.
+/// thread that spawns it ends (also by SIGKILL), with the usual timer slack, bound to `cpus` when given, and in a session of
+/// its own when `own_session` says so (which makes the group as well).
 ///
 /// `PR_SET_PDEATHSIG` follows the *thread*, so the spawning thread must outlive the child, and the kernel forgets it
 /// when the child executes a set-user-id program.
 ///
 /// # Errors
 /// `InvalidInput` for an impossible list of CPUs.
-pub fn tie_to_this_process(command: &mut Command, cpus: Option<&[usize]>) -> io::Result<()> {
+pub fn tie_to_this_process(command: &mut Command, cpus: Option<&[usize]>, own_session: bool) -> io::Result<()> {
     let parent = rustix::process::getpid();
     let cpus = cpus.map(cpu_set).transpose()?;
-    command.process_group(0);
+    if !own_session {
+        command.process_group(0);
+    }
     let in_child = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         // If the parent died before the line above, nobody is left to send the signal: the child must end itself.
@@ -158,12 +213,15 @@ pub fn tie_to_this_process(command: &mut Command, cpus: Option<&[usize]>) -> io:
             return Err(io::Error::from_raw_os_error(libc::ESRCH));
         }
         rustix::thread::set_current_timer_slack(USUAL_TIMER_SLACK_NS)?;
+        if own_session {
+            rustix::process::setsid()?;
+        }
         if let Some(set) = &cpus {
             rustix::thread::sched_setaffinity(None, set)?;
         }
         Ok(())
     };
-    // SAFETY: the closure runs between fork and exec. It makes four system calls on values copied beforehand, takes no
+    // SAFETY: the closure runs between fork and exec. It makes five system calls on values copied beforehand, takes no
     // lock and allocates nothing (`from_raw_os_error` stores a number), so it is safe after a fork of a process with
     // several threads.
     unsafe { command.pre_exec(in_child) };

@@ -97,12 +97,33 @@ pub fn set_affinity(_cpus: &[usize]) -> io::Result<()> {
     Err(unsupported("CPU affinity"))
 }
 
+/// The number of a thread is known on Linux only; this is the process's.
+pub fn thread_id() -> Pid {
+    rustix::process::getpid()
+}
+
+/// Idle priority is not offered here.
+///
+/// # Errors
+/// Always `Unsupported`.
+pub fn set_idle_priority(_thread: Option<Pid>) -> io::Result<()> {
+    Err(unsupported("idle priority"))
+}
+
+/// Sessions do not share cores here.
+///
+/// # Errors
+/// None.
+pub fn give_way_as_session() -> io::Result<()> {
+    Ok(())
+}
+
 /// Makes `command` start its process in a group of its own. The death of this process by SIGKILL does not reach the
 /// child here: only an orderly end stops it.
 ///
 /// # Errors
 /// `Unsupported` when CPUs are given.
-pub fn tie_to_this_process(command: &mut Command, cpus: Option<&[usize]>) -> io::Result<()> {
+pub fn tie_to_this_process(command: &mut Command, cpus: Option<&[usize]>, _own_session: bool) -> io::Result<()> {
     if cpus.is_some() {
         return Err(unsupported("CPU affinity"));
     }

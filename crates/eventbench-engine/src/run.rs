@@ -73,7 +73,8 @@ pub fn expected_seconds(plan: &Plan) -> f64 {
         .iter()
         .map(|b| {
             let phases = b.load.warmup.map_or(0.0, |d| d.0) + b.load.duration.map_or(0.0, |d| d.0);
-            f64::from(trials(b)) * (phases / 1e9 + 0.4)
+            let steps = b.search.as_ref().map_or(1, |search| search.steps());
+            f64::from(trials(b) * steps) * (phases / 1e9 + 0.4)
         })
         .sum()
 }

@@ -1,9 +1,11 @@
 //! The stage of a trial: broker and services of a benchmark, fresh, held by guards that stop only what they started.
 
 use crate::engine::Engine;
+use crate::placement::{ApplyError, Placed};
+use crate::probes::sampler::Process;
 use crate::provision::{Broker, Child, Monitor, NatsServer, NatsSettings, Spec};
 use eventbench_core::host::Clock;
-use eventbench_core::plan::{Benchmark, Plan, Service};
+use eventbench_core::plan::{Benchmark, Placement, Plan, Service};
 use eventbench_core::trial::Variables;
 use std::any::Any;
 use std::path::{Path, PathBuf};
@@ -25,6 +27,9 @@ pub enum StageError {
         /// The last lines it wrote.
         log: Vec<String>,
     },
+    /// Cores.
+    #[error("placement: {0}")]
+    Placement(#[from] ApplyError),
     /// Files of the run.
     #[error("scratch directory: {0}; is there space, and may the tool write to the temporary directory?")]
     Scratch(std::io::Error),
@@ -57,7 +62,8 @@ pub struct Stage {
     pub startup_ns: u64,
     server: Option<NatsServer>,
     broker: Option<Broker>,
-    monitor: Option<Monitor>,
+    monitors: Vec<Monitor>,
+    placed: Placed,
     // Last, so that files go when nobody uses them any more.
     scratch: tempfile::TempDir,
 }
@@ -72,6 +78,8 @@ impl Stage {
             .prefix("eventbench-")
             .tempdir()
             .map_err(StageError::Scratch)?;
+        // First, so that the instrument's connections and threads are made where they are to stay.
+        let placed = Placed::apply(engine, scratch.path())?;
         let mut variables = Variables::default();
         variables.set("self", engine.program.display().to_string());
         variables.set("scratch", scratch.path().display().to_string());
@@ -81,7 +89,8 @@ impl Stage {
             startup_ns: 0,
             server: None,
             broker: None,
-            monitor: None,
+            monitors: Vec::new(),
+            placed,
             scratch,
         };
         if benchmark.broker != Some(false) {
@@ -96,7 +105,9 @@ impl Stage {
     }
 
     fn start_broker(&mut self, engine: &Engine<'_>, plan: &Plan, benchmark: &Benchmark) -> Result<(), StageError> {
-        let Some(nats) = &plan.broker.nats else { return Ok(()) };
+        let Some(nats) = plan.broker.nats.as_ref().map(|nats| nats.of(benchmark)) else {
+            return Ok(());
+        };
         let failed = |e: &dyn std::fmt::Display| StageError::Broker(e.to_string());
         let broker = match &nats.url {
             Some(url) => {
@@ -109,6 +120,7 @@ impl Stage {
                     ("token", &nats.token),
                     ("tls_ca", &nats.tls_ca),
                 ];
+                self.variables.set("broker.nats.attached", "yes".to_owned());
                 for (key, value) in secrets {
                     if let Some(value) = value {
                         self.variables.set(format!("broker.nats.{key}"), value.clone());
@@ -123,10 +135,12 @@ impl Stage {
                 let jetstream = benchmark.jetstream.unwrap_or(nats.jetstream);
                 let settings = NatsSettings {
                     jetstream,
+                    nodes: nats.size() as usize,
                     store_dir: jetstream.then(|| self.scratch.path().join("jetstream")),
                     port: nats.port,
                     config: nats.config.clone(),
                     log: Some(self.scratch.path().join("nats-server.log")),
+                    cpus: cores(engine, |placement| &placement.broker),
                     ..NatsSettings::default()
                 };
                 let server = NatsServer::start(program, settings).map_err(|e| failed(&e))?;
@@ -136,10 +150,12 @@ impl Stage {
             }
         };
         self.variables.set("broker.nats.url", broker.url.clone());
-        self.monitor = broker
-            .monitor_url
-            .as_ref()
-            .map(|url| Monitor::new(url, Duration::from_secs(2)));
+        for (k, node) in broker.nodes.iter().enumerate() {
+            self.variables
+                .set(format!("broker.nats.url.{}", k + 1), node.url.clone());
+        }
+        let monitors = broker.nodes.iter().filter_map(|node| node.monitor_url.as_ref());
+        self.monitors = monitors.map(|url| Monitor::new(url, Duration::from_secs(2))).collect();
         self.broker = Some(broker);
         Ok(())
     }
@@ -168,7 +184,8 @@ impl Stage {
             env,
             cwd: None,
             log: Some(self.scratch.path().join(format!("{name}.log"))),
-            cpus: None,
+            cpus: cores(engine, |placement| &placement.services),
+            own_session: false,
         };
         let child = Child::spawn(spec.clone()).map_err(|e| failed(e.to_string()))?;
         self.variables
@@ -186,23 +203,24 @@ impl Stage {
         Ok(())
     }
 
-    /// The broker's program process, where it is one of ours.
-    pub fn broker_pid(&self) -> Option<u32> {
-        self.broker.as_ref()?.nodes.first()?.pid
+    /// The servers of our own broker that have ended although no fault took them down, in words.
+    pub fn broker_gone(&mut self) -> Vec<String> {
+        self.server.as_mut().map(NatsServer::ended_unasked).unwrap_or_default()
     }
 
-    /// Whether the broker is ours and has ended.
-    pub fn broker_gone(&mut self) -> Option<String> {
-        let child = self.server.as_mut()?.process(0)?;
-        match child.try_wait() {
-            Ok(Some(exit)) => Some(format!("the broker ended in the middle of the run: {exit}")),
-            _ => None,
-        }
+    /// The broker, where it is one of ours.
+    pub fn server(&mut self) -> Option<&mut NatsServer> {
+        self.server.as_mut()
     }
 
-    /// Where the broker's monitoring is read.
-    pub fn monitor(&self) -> Option<&Monitor> {
-        self.monitor.as_ref()
+    /// Whether the cores may fall asleep although they are to be kept awake.
+    pub fn fell_asleep(&mut self) -> Option<String> {
+        self.placed.fell_asleep()
+    }
+
+    /// Where the monitoring of the broker's servers is read; empty where it is not known.
+    pub fn monitors(&self) -> &[Monitor] {
+        &self.monitors
     }
 
     /// The broker's version.
@@ -220,10 +238,21 @@ impl Stage {
         self.services.iter_mut().find(|s| s.name == name)
     }
 
-    /// Every process of ours on the stage, by name, with its id.
-    pub fn processes(&self) -> Vec<(String, u32)> {
-        let mut all: Vec<(String, u32)> = self.services.iter().map(|s| (s.name.clone(), s.child.pid())).collect();
-        all.extend(self.broker_pid().map(|pid| ("broker".to_owned(), pid)));
+    /// Every process of ours on the stage. The servers of a cluster stand apart and together as "broker".
+    pub fn processes(&self) -> Vec<Process> {
+        let mut all: Vec<Process> = Vec::new();
+        let mut put = |name: String, pid: u32, part_of| all.push(Process { name, pid, part_of });
+        for service in &self.services {
+            put(service.name.clone(), service.child.pid(), None);
+        }
+        let nodes = self.server.as_ref().map_or(&[][..], |s| &s.broker().nodes);
+        for (k, node) in nodes.iter().enumerate() {
+            match node.pid {
+                Some(pid) if nodes.len() == 1 => put("broker".to_owned(), pid, None),
+                Some(pid) => put(format!("broker-{}", k + 1), pid, Some("broker")),
+                None => {}
+            }
+        }
         all
     }
 
@@ -257,6 +286,16 @@ impl Stage {
         }
         remarks
     }
+}
+
+/// The cores of a role; `None` where the kernel chooses.
+fn cores(engine: &Engine<'_>, of: fn(&Placement) -> &Vec<usize>) -> Option<Vec<usize>> {
+    engine
+        .placement
+        .as_ref()
+        .map(of)
+        .filter(|cores| !cores.is_empty())
+        .cloned()
 }
 
 /// The services that a benchmark needs, in the order of the plan.

@@ -1,16 +1,16 @@
 //! One trial: a fresh stage, fresh connections, the load, the books, the values and the cross-checks.
 
+use crate::crosscheck;
 use crate::drive::{Conducted, FaultLog, conduct};
 use crate::engine::Engine;
 use crate::linux;
-use crate::probes::broker::BrokerReading;
-use crate::provision::{ConnectionState, Monitor};
+use crate::probes::broker::BrokerReadings;
 use crate::stage::{Stage, StageError};
 use eventbench_core::arrival::{ARRIVALS, Schedule};
-use eventbench_core::driver::{Driver, DriverError};
+use eventbench_core::driver::{Driver, DriverError, Shares};
 use eventbench_core::event::Sink;
 use eventbench_core::lane::{Lane, LaneSpec};
-use eventbench_core::metric::Values;
+use eventbench_core::metric::{MetricKey, MetricValue, Values};
 use eventbench_core::mix::mix2;
 use eventbench_core::observe::{Close, Ledger, StreamSeen, StreamSent, Timeline, Window};
 use eventbench_core::plan::{Benchmark, Plan};
@@ -18,6 +18,7 @@ use eventbench_core::record::{CheckResult, TrialRecord};
 use eventbench_core::ticket::{OUTCOMES, Outcome, Tally};
 use eventbench_core::trial::{Signals, Trial, epoch_ms};
 use eventbench_core::view::View;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -119,10 +120,7 @@ pub fn run_trial(
         let observer = (def.open)(&settings.without("driver"), &trial, driver.clone())?;
         observers.push((late_after_ns, observer));
     }
-    let before = stage
-        .as_ref()
-        .and_then(Stage::monitor)
-        .and_then(|m| BrokerReading::read(m, false).ok());
+    let before = stage.as_ref().and_then(|s| BrokerReadings::read(s.monitors(), false));
     let suspended_before = linux::suspended_ns();
 
     // Far enough ahead that every thread is up and waiting when the first event is due.
@@ -165,20 +163,26 @@ pub fn run_trial(
     let names: Vec<&str> = streams.iter().map(|s| s.name.as_str()).collect();
     let books = Books::close(&conducted, &names, has_observers, &schedule, &window);
     books.check(&mut checks);
-    check_observers(&mut conducted, &mut checks);
-    let monitor = stage.as_ref().and_then(Stage::monitor);
-    check_broker(monitor, &trial.name, books.ledger.total.sent, &conducted, &mut checks);
-    check_clock(suspended_before, &mut checks);
+    crosscheck::observers(&mut conducted, &mut checks);
+    let monitors = stage.as_ref().map_or(&[][..], Stage::monitors);
+    crosscheck::broker(monitors, &trial.name, books.ledger.total.sent, &conducted, &mut checks);
+    crosscheck::clock(suspended_before, &mut checks);
 
     let mut values = Values::default();
-    let after = monitor.and_then(|m| BrokerReading::read(m, false).ok());
+    let after = BrokerReadings::read(monitors, false);
     if let (Some(before), Some(after)) = (before, after)
         && let Some(delta) = after.since(&before)
     {
-        values.count("broker.in_msgs", delta.in_msgs);
-        values.count("broker.out_msgs", delta.out_msgs);
+        for (metric, counted) in [
+            ("broker.in_msgs", delta.client_in_msgs),
+            ("broker.out_msgs", delta.client_out_msgs),
+        ] {
+            if let Some(counted) = counted {
+                values.count(metric, counted);
+            }
+        }
         values.count("broker.slow_consumers", delta.slow_consumers);
-        values.gauge("broker.subscriptions", after.subscriptions.num_subscriptions as f64);
+        values.gauge("broker.subscriptions", after.subscriptions() as f64);
     }
     let startup_ns = stage.as_ref().map_or(0, |s| s.startup_ns);
     let broker_version = stage.as_ref().and_then(Stage::broker_version).map(str::to_owned);
@@ -333,8 +337,8 @@ impl Books {
             for stream in &self.ledger.streams {
                 let mut put = |metric: &str, n: u64| {
                     values.put(
-                        eventbench_core::metric::MetricKey::tagged(metric, "stream", &stream.stream),
-                        eventbench_core::metric::MetricValue::Count(n),
+                        MetricKey::tagged(metric, "stream", &stream.stream),
+                        MetricValue::Count(n),
                     );
                 };
                 put("delivered", stream.delivered);
@@ -366,90 +370,6 @@ fn first_due_at(schedule: &Schedule, total: u64, offset_ns: u64) -> u64 {
     low
 }
 
-fn check_observers(conducted: &mut Conducted, checks: &mut Vec<CheckResult>) {
-    for (view, observer) in &mut conducted.views {
-        let seen = view.sightings;
-        match observer.count() {
-            Ok(Some(counted)) => checks.push(CheckResult {
-                name: "the observer saw everything there is".to_owned(),
-                holds: Some(counted == seen),
-                detail: format!("{seen} rows seen one by one, {counted} counted at the end"),
-            }),
-            Ok(None) => {}
-            Err(e) => checks.push(CheckResult {
-                name: "the observer saw everything there is".to_owned(),
-                holds: None,
-                detail: e.to_string(),
-            }),
-        }
-    }
-}
-
-fn check_broker(
-    monitor: Option<&Monitor>,
-    name: &str,
-    sent: u64,
-    conducted: &Conducted,
-    checks: &mut Vec<CheckResult>,
-) {
-    let Some(monitor) = monitor else { return };
-    let title = "the broker counted what was sent".to_owned();
-    if !conducted.errors.is_empty() {
-        checks.push(CheckResult {
-            name: title,
-            holds: None,
-            detail: "not asked, since the run broke off".to_owned(),
-        });
-        return;
-    }
-    // The server's own counter lags behind its socket by at most the message under way; asked until it stands still.
-    let mut counted = None;
-    for _ in 0..20 {
-        match monitor.connections(ConnectionState::Open) {
-            Ok(connections) => {
-                let mine: u64 = connections.iter().filter(|c| c.name == name).map(|c| c.in_msgs).sum();
-                counted = Some(Ok(mine));
-                if mine >= sent {
-                    break;
-                }
-            }
-            Err(e) => counted = Some(Err(e.to_string())),
-        }
-        linux::sleep_until_ns(linux::monotonic_ns() + 10_000_000);
-    }
-    checks.push(match counted {
-        Some(Ok(n)) => CheckResult {
-            name: title,
-            holds: Some(n == sent),
-            detail: format!("{sent} sent, {n} counted in by the broker on our connections"),
-        },
-        Some(Err(e)) => CheckResult {
-            name: title,
-            holds: None,
-            detail: e,
-        },
-        None => CheckResult {
-            name: title,
-            holds: None,
-            detail: String::new(),
-        },
-    });
-}
-
-fn check_clock(before: Option<u64>, checks: &mut Vec<CheckResult>) {
-    let after = linux::suspended_ns();
-    let (Some(before), Some(after)) = (before, after) else {
-        return;
-    };
-    let step_ns = after.saturating_sub(before);
-    checks.push(CheckResult {
-        name: "the machine was not suspended".to_owned(),
-        // The two clocks are read one after the other, and a reading may be preempted in between.
-        holds: Some(step_ns < 1_000_000_000),
-        detail: format!("{:.3} s suspended during the trial", step_ns as f64 / 1e9),
-    });
-}
-
 #[allow(
     clippy::too_many_arguments,
     reason = "each is a part of the trial that the step consumes; a struct for one call would only rename them"
@@ -477,18 +397,47 @@ fn record(
         sampler,
         faults,
     } = conducted;
+    // Every lane and every observer knows its own share.
+    let mut extras: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut shares: Option<Shares> = None;
     for (lane, session) in &lanes {
         debug_assert_eq!(lane.recorder.window(), window);
         for (metric, n) in session.extras() {
-            values.count(metric, n);
+            *extras.entry(metric).or_default() += n;
+        }
+        if let Some(of_lane) = session.shares() {
+            shares.get_or_insert_default().merge(of_lane);
+        }
+    }
+    if let Some(shares) = &shares {
+        for (instance, n) in &shares.answers {
+            values.put(
+                MetricKey::tagged("replies", "instance", instance),
+                MetricValue::Count(*n),
+            );
+        }
+        if let Some(fairness) = shares.fairness() {
+            values.gauge("fairness", fairness);
         }
     }
     let observed = !views.is_empty();
     let mut resolution = eventbench_core::observe::Latency::new();
     let mut recorders = Vec::new();
-    for (view, _) in views {
+    for (view, observer) in views {
+        for (metric, n) in observer.extras() {
+            *extras.entry(metric).or_default() += n;
+        }
         resolution.merge(&view.resolution);
         recorders.push(view.recorder);
+    }
+    let wire = extras.get("wire.sent").zip(extras.get("wire.received"));
+    if let Some((sent, received)) = wire
+        && books.all.sent > 0
+    {
+        values.gauge("wire.per_event", (sent + received) as f64 / books.all.sent as f64);
+    }
+    for (metric, n) in extras {
+        values.count(metric, n);
     }
     recorders.extend(lanes.into_iter().map(|(lane, _)| lane.recorder));
     let timeline = Timeline::merge(recorders);
@@ -513,6 +462,19 @@ fn record(
         if first > 0 {
             values.gauge("recovery", first.saturating_sub(outage.begun_ns) as f64);
         }
+        let acked = signals
+            .first_acked_after
+            .get(outage.mark)
+            .map_or(0, |f| f.load(Ordering::Relaxed));
+        if acked > 0 {
+            values.gauge("recovery.ack", acked.saturating_sub(outage.begun_ns) as f64);
+        }
+        if let Some(ns) = timeline.back_at_rate(&window, window.measure_from_ns, outage.begun_ns) {
+            values.gauge("recovery.rate", ns as f64);
+        }
+    }
+    if let Some((begun, elected)) = faults.elections.first() {
+        values.gauge("election", elected.saturating_sub(*begun) as f64);
     }
     let ended_ns = timeline.done_span.map_or(window.measure_until_ns, |s| s.1);
     sampler.values(&window, ended_ns, timeline.response.count(), &mut values);
@@ -535,6 +497,9 @@ fn record(
     if timeline.response.count() > 0 {
         values.latency("response_time", timeline.response);
         values.latency("service_time", timeline.service);
+    }
+    if timeline.refused.count() > 0 {
+        values.latency("error_time", timeline.refused);
     }
     if timeline.lateness.count() > 0 {
         values.latency("lateness", timeline.lateness);

@@ -37,6 +37,14 @@ impl Ink {
     }
 }
 
+impl Ink {
+    /// The character for a share between 0 and 1 of the height of a line; the lowest one where there is no height.
+    pub fn level(&self, share: f64) -> char {
+        let top = self.levels.len() - 1;
+        self.levels[((share.clamp(0.0, 1.0) * top as f64).round() as usize).min(top)]
+    }
+}
+
 /// All response times of the benchmark's own trials; `None` without any.
 pub fn responses(benchmark: &BenchmarkRecord) -> Option<Latency> {
     let mut all = Latency::new();

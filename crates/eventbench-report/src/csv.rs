@@ -87,9 +87,11 @@ fn write(
 }
 
 /// A cell that no spreadsheet takes for a formula: what begins like one, and is no number, gets an apostrophe in front.
-fn safe(cell: &str) -> Cow<'_, str> {
-    let begins = cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
-    let number = cell.parse::<f64>().is_ok_and(f64::is_finite);
+/// What begins like one behind apostrophes of its own gets one more, so that a reader can take exactly one away.
+pub(crate) fn safe(cell: &str) -> Cow<'_, str> {
+    let bare = cell.trim_start_matches('\'');
+    let begins = bare.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠']);
+    let number = bare.parse::<f64>().is_ok_and(f64::is_finite);
     if begins && !number {
         Cow::Owned(format!("'{cell}"))
     } else {
@@ -153,6 +155,8 @@ mod tests {
             ("@x", "'@x"),
             ("\tx", "'\tx"),
             ("-inf", "'-inf"),
+            ("'=A1", "''=A1"),
+            ("'a'", "'a'"),
             ("a=b", "a=b"),
             ("", ""),
         ] {

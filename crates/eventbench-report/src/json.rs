@@ -2,6 +2,7 @@
 
 use crate::{RenderOptions, ReportError};
 use eventbench_core::judge::Verdict;
+use eventbench_core::judge::compare::RunComparison;
 use eventbench_core::record::{BenchmarkRecord, RunHead, RunRecord};
 use serde::Serialize;
 
@@ -15,6 +16,8 @@ struct Document<'a> {
     verdict: Verdict,
     run: &'a RunHead,
     benchmarks: &'a [BenchmarkRecord],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comparison: Option<&'a RunComparison>,
 }
 
 pub(crate) fn render(record: &RunRecord, _: &RenderOptions) -> Result<Vec<u8>, ReportError> {
@@ -23,6 +26,7 @@ pub(crate) fn render(record: &RunRecord, _: &RenderOptions) -> Result<Vec<u8>, R
         verdict: record.verdict(),
         run: &record.run,
         benchmarks: &record.benchmarks,
+        comparison: record.comparison.as_ref(),
     };
     let mut bytes = serde_json::to_vec_pretty(&document)?;
     bytes.push(b'\n');
@@ -98,6 +102,10 @@ mod tests {
             ("comparison", |d| {
                 d["benchmarks"][0]["limits"][0]["comparison"] = json!("≈")
             }),
+            ("decision", |d| {
+                d["comparison"] = serde_json::to_value(golden::compared().comparison).unwrap();
+                d["comparison"]["rows"][0]["decision"]["is"] = json!("slower")
+            }),
             ("value of no kind", |d| {
                 d["benchmarks"][0]["trials"][0]["values"][0] = json!({ "metric": "x" })
             }),
@@ -106,6 +114,28 @@ mod tests {
             let mut bad = good.clone();
             change(&mut bad);
             assert!(!validator.is_valid(&bad), "{what}");
+        }
+    }
+
+    /// A comparison by itself is described by the same schema: its form, verdict, and the comparison of a record.
+    #[test]
+    fn the_schema_knows_a_comparison_by_itself() {
+        let mut schema: Value = serde_json::from_str(SCHEMA).unwrap();
+        schema["required"] = json!(["version", "verdict", "comparison"]);
+        closed(&mut schema);
+        let validator = jsonschema::validator_for(&schema).unwrap();
+        for comparison in [golden::compared(), golden::hostile()].map(|r| r.comparison.unwrap()) {
+            let report = crate::COMPARISON_REPORTS.iter().find(|r| r.name == "json").unwrap();
+            let bytes = (report.render)(&comparison, &RenderOptions::default()).unwrap();
+            let document: Value = serde_json::from_slice(&bytes).unwrap();
+            let errors: Vec<String> = validator
+                .iter_errors(&document)
+                .map(|e| format!("{}: {e}", e.instance_path()))
+                .collect();
+            assert!(errors.is_empty(), "{errors:#?}");
+            assert_eq!(document["verdict"], json!("fail"));
+            let back: RunComparison = serde_json::from_value(document["comparison"].clone()).unwrap();
+            assert_eq!(back, comparison);
         }
     }
 

@@ -2,18 +2,25 @@
 
 mod advice;
 mod chart;
+pub mod comparison;
 mod csv;
+mod github_benchmark;
+pub mod history;
 mod json;
 mod log;
 mod markdown;
+pub mod otava;
+mod pytest_benchmark;
 mod rows;
 mod terminal;
 mod text;
+pub mod tidy;
 pub mod view;
 
 pub use advice::{Advice, advise};
+pub use comparison::COMPARISON_REPORTS;
 pub use json::SCHEMA;
-pub use text::{duration, printable, utc};
+pub use text::{ascii as ascii_text, duration, printable, utc};
 
 use eventbench_core::record::RunRecord;
 
@@ -116,6 +123,30 @@ pub const REPORTS: &[ReportDef] = &[
         "every figure in a row of its own, for spreadsheets and data frames",
     ),
     report("log", "log", log::render, "a few lines for a log of results"),
+    report(
+        "pytest-benchmark",
+        "json",
+        pytest_benchmark::render,
+        "response times as pytest-benchmark writes them, for `pytest-benchmark compare`",
+    ),
+    report(
+        "github-benchmark-smaller",
+        "json",
+        github_benchmark::smaller,
+        "latency, CPU, memory for github-action-benchmark's customSmallerIsBetter",
+    ),
+    report(
+        "github-benchmark-bigger",
+        "json",
+        github_benchmark::bigger,
+        "rates and ratios for github-action-benchmark's customBiggerIsBetter",
+    ),
+    report(
+        "otava",
+        "csv",
+        otava::render,
+        "a row of figures for Apache Otava; `history export` writes a row a run",
+    ),
 ];
 
 /// A format by its name.

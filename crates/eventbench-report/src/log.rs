@@ -1,5 +1,6 @@
 //! A few lines for a log of results: the verdict, and what each benchmark came to.
 
+use crate::comparison::ComparisonView;
 use crate::text::{date, printable};
 use crate::view::{Row, TOO_SMALL, View};
 use crate::{RenderOptions, ReportError};
@@ -21,10 +22,19 @@ pub(crate) fn render(record: &RunRecord, _: &RenderOptions) -> Result<Vec<u8>, R
     if let Some(ended) = view.ended {
         out.push_str(&format!("The run was {ended}.\n"));
     }
+    if let Some(comparison) = &record.comparison {
+        let compared = ComparisonView::of(comparison);
+        out.push_str(&format!(
+            "Compared with {}: {} {}\n",
+            printable(&compared.a.label),
+            compared.word,
+            printable(&compared.sentence)
+        ));
+    }
     out.push_str(&format!(
         "{}: {} (run {}, {})\n",
         view.word,
-        view.summary,
+        printable(&view.summary),
         printable(&view.id),
         view.duration
     ));

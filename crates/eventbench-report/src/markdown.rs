@@ -1,9 +1,11 @@
 //! The whole report in Markdown: summary, a section for each category, analysis, baseline, environment.
 //! Every value that the template prints is escaped, unless this module made it itself.
 
+use crate::comparison::ComparisonView;
 use crate::text::{ascii, printable};
 use crate::view::{FigureRow, Row, View};
 use crate::{RenderOptions, ReportError, chart};
+use eventbench_core::judge::compare::RunComparison;
 use eventbench_core::record::RunRecord;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
@@ -11,6 +13,7 @@ use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior};
 use serde::Serialize;
 
 const TEMPLATE: &str = include_str!("report.md.j2");
+const COMPARISON: &str = include_str!("comparison.md.j2");
 
 /// Figures worth keeping for a later comparison.
 const BASELINE: &[(&str, &[&str])] = &[
@@ -37,6 +40,8 @@ struct Document<'a> {
     plan: String,
     attention: Vec<&'a Row>,
     version: u32,
+    /// The section that compares, and with what.
+    comparison: Option<(String, String)>,
 }
 
 #[derive(Serialize)]
@@ -75,8 +80,40 @@ pub(crate) fn render(record: &RunRecord, options: &RenderOptions) -> Result<Vec<
         plan: fenced(&plan(record), "json"),
         attention: view.rows.iter().filter(|r| !r.clean).collect(),
         version: record.version,
+        comparison: match &record.comparison {
+            Some(comparison) => {
+                let compared = ComparisonView::of(comparison);
+                Some((fill_comparison(&compared)?, compared.a.label))
+            }
+            None => None,
+        },
         view: &view,
     };
+    let text = fill(TEMPLATE, &document)?;
+    Ok(finished(text, options))
+}
+
+/// A comparison as a page of its own.
+pub(crate) fn render_comparison(comparison: &RunComparison, options: &RenderOptions) -> Result<Vec<u8>, ReportError> {
+    let view = ComparisonView::of(comparison);
+    let title = format!(
+        "# Comparison: {} with {}\n\n",
+        escape(&view.b.label),
+        escape(&view.a.label)
+    );
+    Ok(finished(title + &fill_comparison(&view)?, options))
+}
+
+fn fill_comparison(view: &ComparisonView) -> Result<String, ReportError> {
+    #[derive(Serialize)]
+    struct Document<'a> {
+        c: &'a ComparisonView,
+    }
+    fill(COMPARISON, &Document { c: view })
+}
+
+/// A template with its values, each of them escaped.
+fn fill(template: &str, document: &impl Serialize) -> Result<String, ReportError> {
     let failed = |cause| ReportError::Template {
         report: "markdown",
         cause,
@@ -102,15 +139,18 @@ pub(crate) fn render(record: &RunRecord, options: &RenderOptions) -> Result<Vec<
         };
         written.map_err(Error::from)
     });
-    let text = environment
-        .render_str(TEMPLATE, Value::from(Serde(&document)))
-        .map_err(failed)?;
+    environment
+        .render_str(template, Value::from(Serde(document)))
+        .map_err(failed)
+}
+
+fn finished(text: String, options: &RenderOptions) -> Vec<u8> {
     let text = if options.ascii {
         text.lines().map(|l| ascii(l) + "\n").collect()
     } else {
         text
     };
-    Ok(text.into_bytes())
+    text.into_bytes()
 }
 
 fn section<'a>(record: &RunRecord, row: &'a Row, ink: &chart::Ink) -> Section<'a> {

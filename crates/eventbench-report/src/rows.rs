@@ -167,7 +167,7 @@ fn shown(metric: &str, stat: &str) -> bool {
 }
 
 /// Metrics that are what their benchmark is about, so that they are key figures with a limit or without.
-const NOTABLE: [&str; 10] = [
+const NOTABLE: [&str; 11] = [
     "cpu.overhead",
     "cpu.overhead.ratio",
     "cpu.overhead.per_event",
@@ -176,6 +176,7 @@ const NOTABLE: [&str; 10] = [
     "downtime",
     "restart",
     "recovery",
+    "election",
     "gap.lost",
     "gap.recovered",
 ];

@@ -1,10 +1,16 @@
 //! The report for a terminal: the verdict first, the figures in one table, then what needs a look and what to do.
 
+mod comparison;
+
+pub(crate) use comparison::render as render_comparison;
+
+use crate::comparison::ComparisonView;
 use crate::text::{ascii, printable, wrap};
 use crate::view::{Row, Times, View};
 use crate::{RenderOptions, ReportError, chart};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, Width, presets};
 use eventbench_core::judge::Verdict;
+use eventbench_core::judge::compare::Decision;
 use eventbench_core::record::RunRecord;
 
 /// Below this width tables would fall to pieces.
@@ -12,14 +18,7 @@ const NARROWEST: u16 = 60;
 
 pub(crate) fn render(record: &RunRecord, options: &RenderOptions) -> Result<Vec<u8>, ReportError> {
     let view = View::of(record);
-    let mut page = Page {
-        pen: Pen {
-            color: options.color,
-            ascii: options.ascii,
-            width: options.width.max(NARROWEST),
-        },
-        out: String::new(),
-    };
+    let mut page = Page::new(options);
     page.head(&view);
     if !view.rows.is_empty() {
         page.overview(&view);
@@ -32,6 +31,9 @@ pub(crate) fn render(record: &RunRecord, options: &RenderOptions) -> Result<Vec<
         }
         page.cost(&view);
         page.advice(&view);
+    }
+    if let Some(comparison) = &record.comparison {
+        page.comparison(&ComparisonView::of(comparison), options.verbose);
     }
     page.foot(&view, options.history.as_deref());
     Ok(page.out.into_bytes())
@@ -65,9 +67,9 @@ impl Pen {
 
     fn word(&self, word: &str) -> String {
         let code = match word {
-            "PASS" => "32",
-            "WARN" => "33",
-            "FAIL" => "1;31",
+            "PASS" | "SAME" | "BETTER" => "32",
+            "WARN" | "INCONCLUSIVE" | "UNDERPOWERED" => "33",
+            "FAIL" | "WORSE" => "1;31",
             "NO DATA" => "35",
             _ => "1;35",
         };
@@ -75,13 +77,27 @@ impl Pen {
     }
 }
 
-const WORDS: [Verdict; 5] = [
-    Verdict::NoData,
-    Verdict::Invalid,
-    Verdict::Fail,
-    Verdict::Warn,
-    Verdict::Pass,
-];
+/// The words that get their colour at the end of a table's line.
+fn words() -> impl Iterator<Item = &'static str> {
+    let verdicts = [
+        Verdict::NoData,
+        Verdict::Invalid,
+        Verdict::Fail,
+        Verdict::Warn,
+        Verdict::Pass,
+    ];
+    let decisions = [
+        Decision::Worse,
+        Decision::Better,
+        Decision::Same,
+        Decision::Inconclusive { more_trials: None },
+        Decision::Underpowered,
+    ];
+    verdicts
+        .into_iter()
+        .map(Verdict::word)
+        .chain(decisions.into_iter().map(Decision::word))
+}
 
 struct Page {
     pen: Pen,
@@ -89,6 +105,17 @@ struct Page {
 }
 
 impl Page {
+    fn new(options: &RenderOptions) -> Page {
+        Page {
+            pen: Pen {
+                color: options.color,
+                ascii: options.ascii,
+                width: options.width.max(NARROWEST),
+            },
+            out: String::new(),
+        }
+    }
+
     fn line(&mut self, text: &str) {
         self.out.push_str(text.trim_end());
         self.out.push('\n');
@@ -158,10 +185,7 @@ impl Page {
         }
         for line in table.lines() {
             let line = line.trim_end();
-            let ending = WORDS
-                .iter()
-                .map(|v| v.word())
-                .find(|w| line.strip_suffix(w).is_some_and(|before| before.ends_with(' ')));
+            let ending = words().find(|w| line.strip_suffix(w).is_some_and(|before| before.ends_with(' ')));
             let line = match ending {
                 Some(word) => format!("{}{}", &line[..line.len() - word.len()], self.pen.word(word)),
                 None => line.to_owned(),

@@ -29,7 +29,7 @@ pub fn ascii(text: &str) -> String {
         match c {
             c if c.is_ascii() => out.push(c),
             'µ' | 'μ' => out.push('u'),
-            '–' | '—' | '─' => out.push('-'),
+            '–' | '—' | '─' | '−' => out.push('-'),
             '±' => out.push_str("+/-"),
             '×' => out.push('x'),
             '…' => out.push_str("..."),

@@ -282,10 +282,15 @@ impl View {
             verdict,
             word: verdict.word(),
             counts: VERDICTS.iter().map(|(v, _)| (v.word(), count(*v))).collect(),
-            summary: if counted.is_empty() {
-                "no benchmark was run".to_owned()
-            } else {
-                counted.join(", ")
+            summary: match &record.comparison {
+                _ if counted.is_empty() => "no benchmark was run".to_owned(),
+                Some(c) => format!(
+                    "{}; compared with {}: {}",
+                    counted.join(", "),
+                    c.a.label,
+                    c.verdict().word()
+                ),
+                None => counted.join(", "),
             },
             not_run,
             overrides: run.overrides.clone(),

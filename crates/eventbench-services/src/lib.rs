@@ -8,15 +8,17 @@ pub mod connection;
 pub mod duration;
 pub mod error;
 pub mod event_store;
+pub mod kit;
 mod log;
 mod platform;
+pub mod rpc;
 mod service;
 
 pub use error::ServiceError;
 pub use service::ServiceDef;
 
 /// Every service that the binary can run, in the order in which they are listed. One line each.
-pub const SERVICES: &[ServiceDef] = &[event_store::SERVICE];
+pub const SERVICES: &[ServiceDef] = &[event_store::SERVICE, rpc::SERVICE];
 
 #[cfg(test)]
 mod tests {

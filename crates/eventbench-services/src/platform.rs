@@ -10,6 +10,21 @@ pub(crate) fn monotonic_ns() -> u64 {
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
 
+/// CPU time that the calling thread has used, user and system together, in nanoseconds.
+pub(crate) fn thread_cpu_ns() -> u64 {
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    u64::try_from(used.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(used.tv_nsec).unwrap_or(0)
+}
+
+/// Takes `cpu_ns` of the calling thread's CPU time, and at most the time of one reading of that clock more, well below a
+/// microsecond. How long that lasts on the clock is up to the scheduler.
+pub(crate) fn burn(cpu_ns: u64) {
+    let until_ns = thread_cpu_ns().saturating_add(cpu_ns);
+    while thread_cpu_ns() < until_ns {
+        std::hint::spin_loop();
+    }
+}
+
 /// A duration in nanoseconds, at most `u64::MAX`.
 pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
@@ -65,6 +80,19 @@ mod tests {
         sleep_until(due_ns);
         assert!(monotonic_ns() >= due_ns);
         sleep_until(0);
+    }
+
+    #[test]
+    fn burning_takes_cpu_time_and_not_only_time() {
+        for cpu_ns in [0, 10_000, 3_000_000] {
+            let before_ns = thread_cpu_ns();
+            burn(cpu_ns);
+            assert!(thread_cpu_ns() - before_ns >= cpu_ns);
+        }
+        // Sleeping is no burning: the clock above does not count it.
+        let before_ns = thread_cpu_ns();
+        sleep_until(monotonic_ns() + 50_000_000);
+        assert!(thread_cpu_ns() - before_ns < 50_000_000);
     }
 
     #[test]

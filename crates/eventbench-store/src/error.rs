@@ -115,11 +115,27 @@ pub enum HistoryError {
         /// Some of the runs that begin so, in order.
         candidates: Vec<String>,
     },
+    /// A name that no baseline can have.
+    #[error("\"{name}\" cannot name a baseline: {why}")]
+    BaselineName {
+        /// What was asked for.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// A stored record cannot be understood.
     #[error("run {run} in the history {} cannot be read: {cause}; it may have been written by another version of eventbench", path.display())]
     Record {
         /// The run.
         run: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// A stored calibration cannot be understood.
+    #[error("a calibration in the history {} cannot be read: {cause}; it may have been written by another version of eventbench", path.display())]
+    Calibration {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.

@@ -1,11 +1,12 @@
 //! Opening a history and writing to it: a benchmark is committed as soon as it is put, so that a run that is cut off
 //! loses only the benchmark under way.
 
+use crate::comparisons;
 use crate::error::HistoryError;
 use crate::migrations::{self, Found};
 use crate::tall;
-use eventbench_core::record::{BenchmarkRecord, RECORD_VERSION, RunHead};
-use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, params};
+use eventbench_core::record::{BenchmarkRecord, RECORD_VERSION, RunHead, RunRecord};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct History {
     pub(crate) connection: Connection,
     pub(crate) path: PathBuf,
+    /// The version of its tables: below [`migrations::VERSION`] only where it may not be written.
+    pub(crate) version: i64,
     patience: Duration,
 }
 
@@ -82,6 +85,7 @@ impl History {
         let mut history = History {
             connection,
             path: path.to_owned(),
+            version: migrations::VERSION,
             patience: PATIENCE,
         };
         history.prepare(true)?;
@@ -95,6 +99,7 @@ impl History {
         let mut history = History {
             connection,
             path: path.to_owned(),
+            version: migrations::VERSION,
             patience,
         };
         history.prepare(flags.contains(OpenFlags::SQLITE_OPEN_READ_ONLY))?;
@@ -122,7 +127,9 @@ impl History {
             Found::Version(found) => found,
         };
         if read_only {
-            return if version < migrations::VERSION {
+            // An earlier form is read as it is: what it does not have yet is not there.
+            self.version = version;
+            return if version < migrations::READABLE {
                 Err(HistoryError::ReadOnly {
                     path: self.path.clone(),
                 })
@@ -156,18 +163,7 @@ impl History {
     /// When the id is taken, or the file cannot be written.
     pub fn begin(&mut self, run: &RunHead) -> Result<(), HistoryError> {
         let head = self.json(&run.id, run)?;
-        self.connection
-            .execute(
-                "INSERT INTO runs (id, version, suite, profile, started_unix_ms, head) VALUES (?, ?, ?, ?, ?, ?)",
-                params![
-                    run.id,
-                    RECORD_VERSION,
-                    run.suite,
-                    run.profile,
-                    run.started_unix_ms,
-                    head
-                ],
-            )
+        insert_run(&self.connection, RECORD_VERSION, run, &head)
             .map_err(|e| self.taken(e, || format!("a run {}", run.id)))?;
         Ok(())
     }
@@ -178,20 +174,69 @@ impl History {
     /// When the run was not begun, the place is taken, or the file cannot be written; then nothing of it is there.
     pub fn put(&mut self, run: &str, index: usize, benchmark: &BenchmarkRecord) -> Result<(), HistoryError> {
         let number = self.number(run)?;
-        let body = self.json(run, benchmark)?;
-        let verdict = self.json(run, &benchmark.verdict)?;
+        let written = self.written(run, benchmark)?;
         let result = (|| {
             let transaction = self
                 .connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)?;
-            transaction.execute(
-                "INSERT INTO benchmarks (run, place, name, verdict, body) VALUES (?, ?, ?, ?, ?)",
-                params![number, index as i64, benchmark.name, verdict.trim_matches('"'), body],
-            )?;
-            tall::write(&transaction, number, index as i64, benchmark)?;
+            insert_benchmark(&transaction, number, index, benchmark, &written)?;
             transaction.commit()
         })();
         result.map_err(|e| self.taken(e, || format!("a benchmark {} of run {run}", index + 1)))
+    }
+
+    /// Keeps a whole record, such as one that was measured elsewhere, in one transaction. Whether it was new: the same
+    /// record may be put again, which changes nothing.
+    ///
+    /// # Errors
+    /// When the id is there with other content, or the file cannot be written; then nothing of it is there.
+    pub fn put_record(&mut self, record: &RunRecord) -> Result<bool, HistoryError> {
+        self.writable()?;
+        let id = &record.run.id;
+        if self.number(id).is_ok() {
+            let (there, given) = (self.json(id, &self.load(id)?)?, self.json(id, record)?);
+            return if there == given {
+                Ok(false)
+            } else {
+                Err(HistoryError::Exists {
+                    path: self.path.clone(),
+                    what: format!("a run {id} with other content"),
+                })
+            };
+        }
+        let head = self.json(id, &record.run)?;
+        let comparison = match &record.comparison {
+            Some(comparison) => Some(self.written_comparison(id, comparison)?),
+            None => None,
+        };
+        let written: Vec<Written> = record
+            .benchmarks
+            .iter()
+            .map(|b| self.written(id, b))
+            .collect::<Result<_, _>>()?;
+        let result = (|| {
+            let transaction = self
+                .connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)?;
+            insert_run(&transaction, record.version, &record.run, &head)?;
+            let number = transaction.last_insert_rowid();
+            for (index, (benchmark, written)) in record.benchmarks.iter().zip(&written).enumerate() {
+                insert_benchmark(&transaction, number, index, benchmark, written)?;
+            }
+            if let Some((verdict, body)) = &comparison {
+                comparisons::write(&transaction, number, verdict, body)?;
+            }
+            transaction.commit()
+        })();
+        result.map_err(|e| self.taken(e, || format!("a run {id}")))?;
+        Ok(true)
+    }
+
+    fn written(&self, run: &str, benchmark: &BenchmarkRecord) -> Result<Written, HistoryError> {
+        Ok(Written {
+            body: self.json(run, benchmark)?,
+            verdict: self.json(run, &benchmark.verdict)?.trim_matches('"').to_owned(),
+        })
     }
 
     /// Records how a run ended: its head replaces the one that it began with.
@@ -216,6 +261,16 @@ impl History {
         Ok(())
     }
 
+    /// Refuses to write to a history of an earlier form, which could be opened only for reading.
+    pub(crate) fn writable(&self) -> Result<(), HistoryError> {
+        if self.version < migrations::VERSION {
+            return Err(HistoryError::ReadOnly {
+                path: self.path.clone(),
+            });
+        }
+        Ok(())
+    }
+
     /// The row number of a run by its whole id.
     pub(crate) fn number(&self, run: &str) -> Result<i64, HistoryError> {
         self.connection
@@ -228,7 +283,7 @@ impl History {
             })
     }
 
-    fn json(&self, run: &str, value: &impl serde::Serialize) -> Result<String, HistoryError> {
+    pub(crate) fn json(&self, run: &str, value: &impl serde::Serialize) -> Result<String, HistoryError> {
         serde_json::to_string(value).map_err(|e| self.unreadable(run, e))
     }
 
@@ -253,6 +308,33 @@ impl History {
             _ => self.failed(cause),
         }
     }
+}
+
+/// A benchmark as the table of benchmarks holds it.
+struct Written {
+    body: String,
+    verdict: String,
+}
+
+fn insert_run(connection: &Connection, version: u32, run: &RunHead, head: &str) -> rusqlite::Result<usize> {
+    connection.execute(
+        "INSERT INTO runs (id, version, suite, profile, started_unix_ms, head) VALUES (?, ?, ?, ?, ?, ?)",
+        params![run.id, version, run.suite, run.profile, run.started_unix_ms, head],
+    )
+}
+
+fn insert_benchmark(
+    transaction: &Transaction<'_>,
+    run: i64,
+    index: usize,
+    benchmark: &BenchmarkRecord,
+    written: &Written,
+) -> rusqlite::Result<()> {
+    transaction.execute(
+        "INSERT INTO benchmarks (run, place, name, verdict, body) VALUES (?, ?, ?, ?, ?)",
+        params![run, index as i64, benchmark.name, written.verdict, written.body],
+    )?;
+    tall::write(transaction, run, index as i64, benchmark)
 }
 
 fn busy(error: &rusqlite::Error) -> bool {

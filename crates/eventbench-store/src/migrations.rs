@@ -6,7 +6,8 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(crate) const APPLICATION_ID: i64 = 0x6576_6268;
 
 /// Every step ever published; a published one is never changed.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE runs (
         number      INTEGER PRIMARY KEY,
         id          TEXT NOT NULL UNIQUE,
@@ -62,10 +63,46 @@ const STEPS: &[&str] = &["
         PRIMARY KEY (run, place, variant, trial, metric, tags),
         FOREIGN KEY (run, place) REFERENCES benchmarks (run, place) ON DELETE CASCADE
     ) STRICT;
-"];
+",
+    "
+    -- A name for a run of a suite. The run cannot be deleted while a name stands for it.
+    CREATE TABLE baselines (
+        name        TEXT NOT NULL,
+        suite       TEXT NOT NULL,
+        run         INTEGER NOT NULL REFERENCES runs (number) ON DELETE RESTRICT,
+        saved_unix_ms INTEGER NOT NULL,
+        PRIMARY KEY (name, suite)
+    ) STRICT;
+    CREATE INDEX baselines_by_run ON baselines (run);
+
+    CREATE TABLE comparisons (
+        run         INTEGER PRIMARY KEY REFERENCES runs (number) ON DELETE CASCADE,
+        verdict     TEXT NOT NULL,
+        body        TEXT NOT NULL
+    ) STRICT;
+
+    -- One row a calibration of a figure on a machine, its values pair by pair.
+    CREATE TABLE noise (
+        number      INTEGER PRIMARY KEY,
+        machine     TEXT NOT NULL,
+        suite       TEXT NOT NULL,
+        benchmark   TEXT NOT NULL,
+        metric      TEXT NOT NULL,
+        tags        TEXT NOT NULL,
+        stat        TEXT NOT NULL,
+        at_unix_ms  INTEGER NOT NULL,
+        session     TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX noise_by_figure ON noise (machine, suite, benchmark, metric, tags, stat, at_unix_ms);
+",
+];
 
 /// The version that this program writes.
 pub(crate) const VERSION: i64 = STEPS.len() as i64;
+/// The first version that can be read as it is, where it cannot be brought to [`VERSION`].
+pub(crate) const READABLE: i64 = 1;
+/// The version that brought baselines, comparisons and noise.
+pub(crate) const WITH_BASELINES: i64 = 2;
 
 /// What a file is, judged by its header.
 pub(crate) enum Found {
@@ -105,5 +142,17 @@ pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", VERSION)?;
     }
+    transaction.commit()
+}
+
+/// A history as an earlier version left it.
+#[cfg(test)]
+pub(crate) fn make_old(connection: &mut Connection, version: i64) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    for step in STEPS.iter().take(usize::try_from(version).unwrap_or(0)) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", version)?;
     transaction.commit()
 }

@@ -2,6 +2,7 @@
 
 use crate::error::HistoryError;
 use crate::history::History;
+use crate::migrations::WITH_BASELINES;
 use eventbench_core::judge::Verdict;
 use eventbench_core::record::{BenchmarkRecord, Ended, RECORD_VERSION, RunHead, RunRecord};
 use rusqlite::{OptionalExtension, params};
@@ -104,6 +105,7 @@ impl History {
             version,
             run: head,
             benchmarks,
+            comparison: self.comparison(run, number)?,
         })
     }
 
@@ -182,6 +184,14 @@ impl History {
         let mut verdicts = transaction
             .prepare("SELECT verdict, count(*) FROM benchmarks WHERE run = ? GROUP BY verdict")
             .map_err(|e| self.failed(e))?;
+        // A comparison counts in a run's verdict, though not as a benchmark of its own.
+        let mut compared = transaction
+            .prepare(if self.version < WITH_BASELINES {
+                "SELECT NULL WHERE ?1 IS NULL"
+            } else {
+                "SELECT verdict FROM comparisons WHERE run = ?1"
+            })
+            .map_err(|e| self.failed(e))?;
         let rows = heads
             .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
                 Ok((
@@ -200,12 +210,21 @@ impl History {
             let of_run = verdicts
                 .query_map([number], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))
                 .map_err(|e| self.failed(e))?;
+            let read = |word| {
+                serde_json::from_value::<Verdict>(serde_json::Value::String(word)).map_err(|e| self.unreadable(&id, e))
+            };
             for pair in of_run {
                 let (word, n) = pair.map_err(|e| self.failed(e))?;
-                let verdict: Verdict =
-                    serde_json::from_value(serde_json::Value::String(word)).map_err(|e| self.unreadable(&id, e))?;
+                let verdict = read(word)?;
                 counts.add(verdict, usize::try_from(n).unwrap_or(0));
                 highest = highest.max(Some(verdict));
+            }
+            let of_comparison: Option<String> = compared
+                .query_row([number], |row| row.get(0))
+                .optional()
+                .map_err(|e| self.failed(e))?;
+            if let (Some(word), Some(_)) = (of_comparison, highest) {
+                highest = highest.max(Some(read(word)?));
             }
             summaries.push(RunSummary {
                 id: head.id,

@@ -13,26 +13,29 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-fn place() -> (tempfile::TempDir, PathBuf) {
+pub(crate) fn place() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join(".eventbench/history.db");
     (directory, path)
 }
 
-fn keep(history: &mut History, record: &RunRecord) -> Result<(), HistoryError> {
+pub(crate) fn keep(history: &mut History, record: &RunRecord) -> Result<(), HistoryError> {
     history.begin(&record.run)?;
     for (i, benchmark) in record.benchmarks.iter().enumerate() {
         history.put(&record.run.id, i, benchmark)?;
     }
+    if let Some(comparison) = &record.comparison {
+        history.put_comparison(&record.run.id, comparison)?;
+    }
     history.finish(&record.run)
 }
 
-fn json(record: &RunRecord) -> String {
+pub(crate) fn json(record: &RunRecord) -> String {
     serde_json::to_string(record).unwrap()
 }
 
 /// A record of another id and start.
-fn renamed(record: &RunRecord, id: &str, started_unix_ms: i64) -> RunRecord {
+pub(crate) fn renamed(record: &RunRecord, id: &str, started_unix_ms: i64) -> RunRecord {
     let mut record = record.clone();
     record.run.id = id.to_owned();
     record.run.started_unix_ms = started_unix_ms;

@@ -3,7 +3,10 @@
 //! They are pure functions of nothing: the same record every time, on every machine (only additions, multiplications
 //! and divisions of floats). They stand for runs in tests of reports and of the history; no figure of them was measured.
 
+mod compared;
 mod simulate;
+
+pub use compared::{compared, latency};
 
 use eventbench_core::judge::Verdict;
 use eventbench_core::metric::Values;
@@ -26,6 +29,7 @@ pub fn records() -> Vec<(&'static str, RunRecord)> {
         ("comparison", comparison()),
         ("failure-recovery", failure_recovery()),
         ("mixed-streams", mixed_streams()),
+        ("compared", compared()),
         ("hostile", hostile()),
         ("empty", empty()),
     ]
@@ -371,6 +375,7 @@ pub fn hostile() -> RunRecord {
         .environment
         .facts
         .insert("a|b".to_owned(), "`c`\n<d>".to_owned());
+    record.comparison = Some(compared::hostile_comparison(&record.benchmarks[0].name));
     record
 }
 
@@ -435,9 +440,13 @@ fn run(id: &str, benchmarks: Vec<BenchmarkRecord>) -> RunRecord {
                     ("open files limit", "20000"),
                 ]),
             },
+            source: None,
+            placement: None,
+            pair: None,
             notes: Vec::new(),
         },
         benchmarks,
+        comparison: None,
     }
 }
 
@@ -464,6 +473,7 @@ mod tests {
         assert_eq!(verdict("empty"), Verdict::NoData);
         assert_eq!(verdict("comparison"), Verdict::Pass);
         assert_eq!(verdict("failure-recovery"), Verdict::Pass);
+        assert_eq!(verdict("compared"), Verdict::Fail);
     }
 
     #[test]

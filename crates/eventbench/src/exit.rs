@@ -8,7 +8,7 @@ use std::process::ExitCode;
 pub enum Exit {
     /// Pass, or warnings without `--strict`.
     Ok = 0,
-    /// A limit failed, or a warning under `--strict`.
+    /// A limit or a comparison failed, or there is a warning under `--strict`.
     Failed = 1,
     /// The command line or the plan is wrong.
     Usage = 2,
@@ -26,7 +26,7 @@ pub enum Exit {
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0  pass, or warnings without --strict
-  1  a limit failed (or a warning with --strict)
+  1  a limit failed, or something is worse than what it is compared with (or a warning with --strict)
   2  the command line or the plan is wrong
   3  the environment: no broker, a service that does not start, a file that cannot be written
   4  no data to judge by

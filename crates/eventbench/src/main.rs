@@ -3,6 +3,7 @@
 mod cli;
 mod exit;
 mod host;
+mod revision;
 
 use std::process::ExitCode;
 

@@ -44,6 +44,7 @@ fn run(text: &str, profile: &str, fake: &str, host: &VirtualHost) -> Vec<Benchma
         host,
         program: "unused".into(),
         nats_server: None,
+        placement: None,
         stop: &stop,
     };
     let mut records = Vec::new();

@@ -111,44 +111,17 @@ impl Limit {
             ));
         };
         let (subject, bound) = (text[..at].trim(), text[at + sign.len()..].trim());
-        let (name, tags, stat) = split(subject).map_err(wrong)?;
-        let (metric, statistic) = resolve(&name, stat.as_deref()).map_err(wrong)?;
-        let (Some(metric), Some(stat)) = (definition(metric), statistic.definition()) else {
+        let (key, statistic) = asked(subject).map_err(wrong)?;
+        let (Some(metric), Some(stat)) = (definition(&key.metric), statistic.definition()) else {
             return Err(wrong("neither a metric nor a statistic".to_owned()));
         };
-        if !stat.kinds.contains(&metric.kind) {
-            let fits: Vec<&str> = STATISTICS
-                .iter()
-                .filter(|s| s.kinds.contains(&metric.kind))
-                .map(|s| s.name)
-                .collect();
-            let what = match metric.kind {
-                Kind::Count => "a counter",
-                Kind::Gauge => "one number a trial",
-                Kind::Latency => "a distribution of times",
-                Kind::Series => "a series of readings",
-            };
-            return Err(wrong(format!(
-                "`{}` is {what}, of which there is no {statistic}; it has {}",
-                metric.id,
-                fits.join(", ")
-            )));
-        }
-        if let (true, Some(percent)) = (stat.argument, statistic.argument)
-            && !(percent > 0.0 && percent < 100.0)
-        {
-            return Err(wrong(format!("a percentile lies between 0 and 100, not at {percent}")));
-        }
         let unit = (stat.unit)(metric.unit);
         let bound = unit
             .parse(bound)
             .map_err(|e| wrong(format!("{e}, as `{}` of `{}` is measured", statistic, metric.id)))?;
         Ok(Limit {
             that: text.to_owned(),
-            key: MetricKey {
-                metric: metric.id.to_owned(),
-                tags,
-            },
+            key,
             statistic,
             comparison,
             bound,
@@ -157,6 +130,43 @@ impl Limit {
             min_samples: entry.min_samples.unwrap_or(0),
         })
     }
+}
+
+/// The metric and the statistic that `metric{tags}.stat` asks for, of which the metric must have that statistic.
+///
+/// # Errors
+/// Says what was expected.
+pub(super) fn asked(subject: &str) -> Result<(MetricKey, Statistic), String> {
+    let (name, tags, stat) = split(subject)?;
+    let (metric, statistic) = resolve(&name, stat.as_deref())?;
+    let (Some(metric), Some(stat)) = (definition(metric), statistic.definition()) else {
+        return Err("neither a metric nor a statistic".to_owned());
+    };
+    if !stat.kinds.contains(&metric.kind) {
+        let fits: Vec<&str> = STATISTICS
+            .iter()
+            .filter(|s| s.kinds.contains(&metric.kind))
+            .map(|s| s.name)
+            .collect();
+        let what = match metric.kind {
+            Kind::Count => "a counter",
+            Kind::Gauge => "one number a trial",
+            Kind::Latency => "a distribution of times",
+            Kind::Series => "a series of readings",
+        };
+        return Err(format!(
+            "`{}` is {what}, of which there is no {statistic}; it has {}",
+            metric.id,
+            fits.join(", ")
+        ));
+    }
+    if let (true, Some(percent)) = (stat.argument, statistic.argument)
+        && !(percent > 0.0 && percent < 100.0)
+    {
+        return Err(format!("a percentile lies between 0 and 100, not at {percent}"));
+    }
+    let metric = metric.id.to_owned();
+    Ok((MetricKey { metric, tags }, statistic))
 }
 
 /// `metric{tags}.stat`, `metric.stat{tags}` or `metric`: the dotted name without its tags, the tags, and a statistic after them.
@@ -233,6 +243,10 @@ fn resolve(name: &str, stat: Option<&str>) -> Result<(&'static str, Statistic), 
 
 /// A metric's id from its name or alias.
 fn metric(name: &str) -> Result<&'static str, String> {
+    // A metric's own name comes first: `latency.ratio` is no statistic of what `latency` is another name of.
+    if let Some(metric) = definition(name) {
+        return Ok(metric.id);
+    }
     let full = ALIASES
         .iter()
         .find_map(|(alias, id)| {
@@ -460,6 +474,7 @@ mod tests {
             ("p99.9<10ms", "response_time", "p(99.9)", 10e6),
             ("mean <= 5ms", "response_time", "mean", 5e6),
             ("latency.max < 1s", "response_time", "max", 1e9),
+            ("latency.ratio < 1.5", "latency.ratio", "value", 1.5),
             ("stored.ratio >= 95%", "delivered.ratio", "value", 0.95),
             ("lost.acked == 0", "lost.acked", "value", 0.0),
             ("lost == 0", "lost", "value", 0.0),

@@ -7,5 +7,5 @@ mod seqset;
 
 pub use latency::{Latency, LatencyError};
 pub use ledger::{Close, Ledger, StreamLedger, StreamSeen, StreamSent};
-pub use recorder::{Interval, Recorder, Timeline, Window};
+pub use recorder::{Interval, Recorder, SLICE_NS, Timeline, Window};
 pub use seqset::SeqSet;

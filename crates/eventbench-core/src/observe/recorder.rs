@@ -32,6 +32,10 @@ impl Window {
 }
 
 const INTERVAL_NS: u64 = 1_000_000_000;
+/// How finely the rate of done events is kept, to tell when a system is back at the rate of before.
+pub const SLICE_NS: u64 = 100_000_000;
+/// Slices beyond the end of the window; what is done later than that, in the drain, counts in the last one.
+const SPARE_SLICES: u64 = 100;
 
 /// An interval as it is kept while the run goes on: a few hundred bytes.
 #[derive(Debug, Clone)]
@@ -53,6 +57,10 @@ pub struct Recorder {
     pub service: Latency,
     /// Intended → sent.
     pub lateness: Latency,
+    /// Intended → refused or given up.
+    refused: Latency,
+    /// Events done in each [`SLICE_NS`] since the start of the schedule.
+    slices: Vec<u32>,
     /// Measured events done, by the instant at which they were done: (first, last).
     done_span: Option<(u64, u64)>,
     /// The running interval's measured events; they join `response` when it closes, so that each is recorded once.
@@ -65,6 +73,8 @@ pub struct Recorder {
     index: u32,
     next_ns: u64,
     kept: Vec<Kept>,
+    /// Of the last whole interval; a live display asks for it with every batch, and a quantile costs a walk over the buckets.
+    last_p99_ns: u64,
 }
 
 impl Recorder {
@@ -75,6 +85,8 @@ impl Recorder {
             response: Latency::new(),
             service: Latency::new(),
             lateness: Latency::new(),
+            refused: Latency::new(),
+            slices: vec![0; ((window.measure_until_ns - window.start_ns) / SLICE_NS + SPARE_SLICES) as usize],
             done_span: None,
             current: Latency::new(),
             current_other: Latency::new(),
@@ -84,6 +96,7 @@ impl Recorder {
             index: 0,
             next_ns: window.start_ns + INTERVAL_NS,
             kept: Vec::new(),
+            last_p99_ns: 0,
         }
     }
 
@@ -108,6 +121,9 @@ impl Recorder {
     pub fn done(&mut self, intended_ns: u64, sent_ns: u64, done_ns: u64) {
         self.roll(done_ns);
         self.done += 1;
+        let slice = (done_ns.saturating_sub(self.window.start_ns) / SLICE_NS) as usize;
+        let last = self.slices.len() - 1;
+        self.slices[slice.min(last)] += 1;
         if !self.window.measures(intended_ns) {
             self.current_other.record_between(intended_ns, done_ns);
         } else {
@@ -117,6 +133,14 @@ impl Recorder {
                 Some((first, last)) => (first.min(done_ns), last.max(done_ns)),
                 None => (done_ns, done_ns),
             });
+        }
+    }
+
+    /// Notes that an event was refused, or given up.
+    #[inline]
+    pub fn refused(&mut self, intended_ns: u64, at_ns: u64) {
+        if self.window.measures(intended_ns) {
+            self.refused.record_between(intended_ns, at_ns);
         }
     }
 
@@ -140,6 +164,7 @@ impl Recorder {
         if self.sent == 0 && self.done == 0 {
             return;
         }
+        self.last_p99_ns = self.current.quantile_ns(0.99).unwrap_or(0.0) as u64;
         self.response.merge(&self.current);
         self.current_other.merge(&self.current);
         let mut histogram = Vec::new();
@@ -164,9 +189,9 @@ impl Recorder {
         self.late_max_ns = 0;
     }
 
-    /// The p99 of the last whole interval in nanoseconds, for a live display.
+    /// The p99 of the last whole interval in nanoseconds, for a live display; 0 before one has ended.
     pub fn recent_p99_ns(&self) -> u64 {
-        self.current.quantile_ns(0.99).unwrap_or(0.0) as u64
+        self.last_p99_ns
     }
 }
 
@@ -203,6 +228,10 @@ pub struct Timeline {
     pub service: Latency,
     /// Intended → sent.
     pub lateness: Latency,
+    /// Intended → refused or given up.
+    pub refused: Latency,
+    /// Events done in each [`SLICE_NS`] since the start of the schedule.
+    pub slices: Vec<u64>,
     /// The instants at which the first and the last measured event were done.
     pub done_span: Option<(u64, u64)>,
     /// Second by second.
@@ -216,6 +245,8 @@ impl Timeline {
             response: Latency::new(),
             service: Latency::new(),
             lateness: Latency::new(),
+            refused: Latency::new(),
+            slices: Vec::new(),
             done_span: None,
             intervals: Vec::new(),
         };
@@ -225,6 +256,11 @@ impl Timeline {
             whole.response.merge(&recorder.response);
             whole.service.merge(&recorder.service);
             whole.lateness.merge(&recorder.lateness);
+            whole.refused.merge(&recorder.refused);
+            whole.slices.resize(whole.slices.len().max(recorder.slices.len()), 0);
+            for (sum, n) in whole.slices.iter_mut().zip(&recorder.slices) {
+                *sum += u64::from(*n);
+            }
             if let Some((first, last)) = recorder.done_span {
                 let span = whole.done_span.get_or_insert((first, last));
                 *span = (span.0.min(first), span.1.max(last));
@@ -269,6 +305,23 @@ fn interval(second: u32, parts: &[Kept]) -> Interval {
     }
 }
 
+impl Timeline {
+    /// How long after `since_ns` the events done per slice were again, for three slices in a row, at least nine tenths of
+    /// what they had been on average from `from_ns` to `since_ns`; in steps of a slice. `None` when they never were, or
+    /// when there is no whole second before to compare with.
+    pub fn back_at_rate(&self, window: &Window, from_ns: u64, since_ns: u64) -> Option<u64> {
+        let slice = |at_ns: u64| (at_ns.saturating_sub(window.start_ns) / SLICE_NS) as usize;
+        let (from, since) = (slice(from_ns + SLICE_NS - 1), slice(since_ns));
+        let end = slice(window.measure_until_ns).min(self.slices.len());
+        let before = self.slices.get(from..since).filter(|before| before.len() >= 10)?;
+        let enough = before.iter().sum::<u64>() as f64 / before.len() as f64 * 0.9;
+        let after = self.slices.get(since + 1..end)?;
+        let back = after.windows(3).position(|w| w.iter().all(|n| *n as f64 >= enough))?;
+        let back_ns = window.start_ns + (since + 1 + back) as u64 * SLICE_NS;
+        Some(back_ns - since_ns)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,5 +349,31 @@ mod tests {
         // The warm-up's event is in the picture of its second, though not in the figures.
         assert_eq!(whole.intervals[0].max_ns, Some(100.0));
         assert_eq!(whole.done_span, Some((11 * S + 1_000, 14 * S + 500)));
+    }
+
+    #[test]
+    fn a_rate_is_back_when_it_stays() {
+        let window = Window {
+            start_ns: S,
+            measure_from_ns: S,
+            measure_until_ns: 5 * S,
+        };
+        let mut recorder = Recorder::new(window);
+        let mut done = |from_ms: u64, until_ms: u64, every_ms: u64| {
+            for ms in (from_ms..until_ms).step_by(every_ms as usize) {
+                let at = S + ms * 1_000_000;
+                recorder.done(at, at, at);
+            }
+        };
+        done(0, 2_000, 1); // 100 a slice
+        done(2_300, 2_400, 1); // one slice that did not last
+        done(2_400, 3_000, 2);
+        done(3_000, 4_000, 1);
+        let whole = Timeline::merge([recorder]);
+        let back = |from_ns, since_ns| whole.back_at_rate(&window, from_ns, since_ns);
+        assert_eq!(back(S, 3 * S), Some(S));
+        // Too little before to compare with, and nothing after.
+        assert_eq!(back(2 * S + S / 2, 3 * S), None);
+        assert_eq!(back(S, 5 * S - 1), None);
     }
 }

@@ -1,6 +1,6 @@
 //! `benchmark`: one question, the load that asks it and the limits that judge the answer.
 
-use super::{At, Fault, LimitEntry, Load, ProfileOverride, Settings};
+use super::{At, Fault, LimitEntry, Load, ProfileOverride, Search, Settings, Sweep};
 use crate::units::Duration;
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -32,6 +32,12 @@ pub struct Benchmark {
     pub observe: Vec<Settings>,
     /// When they are meant to be sent.
     pub load: At<Load>,
+    /// The same at several concurrencies, a benchmark for each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<At<Sweep>>,
+    /// A search for the highest rate at which limits hold; it goes before the rate of the load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<At<Search>>,
     /// How long after the last event the observers wait for what is missing; 5 s if absent.
     pub drain: Option<Duration>,
     /// The services it needs; all that are not `on_request` if absent.
@@ -40,6 +46,9 @@ pub struct Benchmark {
     pub broker: Option<bool>,
     /// Whether the broker must have JetStream, whatever `[broker.nats]` says.
     pub jetstream: Option<bool>,
+    /// How many servers its broker has, whatever `[broker.nats]` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nodes: Option<At<u32>>,
     /// What is done to services while it runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fault: Vec<At<Fault>>,

@@ -1,9 +1,10 @@
 //! Preflight of a plan: everything that can be refused before any load, with file, line and what was expected.
 
-use super::{Benchmark, PlanError, PlanErrors, Settings, Source, Suite};
+use super::{Benchmark, PlacementSetting, PlanError, PlanErrors, Settings, Source, Suite};
 use crate::arrival::ARRIVALS;
 use crate::driver::Registry;
 use crate::judge::Limit;
+use crate::judge::compare::{Gate, MOST_GATES};
 use std::ops::Range;
 
 /// Checks what the file's form alone cannot tell.
@@ -18,10 +19,20 @@ pub fn check(suite: &Suite, source: &Source, registry: &Registry) -> Result<(), 
     if suite.benchmark.is_empty() {
         wrong.at(0..0, "there is no [[benchmark]] in this suite");
     }
-    if let Some(nats) = &suite.broker.nats
-        && nats.nodes.is_some_and(|n| n != 1)
-    {
-        wrong.at(0..0, "[broker.nats] nodes: only 1 node can be started so far");
+    placement(suite, &mut wrong);
+    for gate in &suite.suite.gate {
+        if let Err(message) = Gate::parse(gate) {
+            wrong.at(gate.span.clone(), message);
+        }
+    }
+    if let Some(beyond) = suite.suite.gate.get(MOST_GATES) {
+        wrong.at(
+            beyond.span.clone(),
+            format!("gate: {MOST_GATES} figures decide at most, since each is a chance of a false alarm"),
+        );
+    }
+    if let Some(Err((span, message))) = suite.broker.nats.as_ref().map(super::NatsBroker::check) {
+        wrong.at(span, message);
     }
     for (name, service) in &suite.service {
         if service.run.is_empty() {
@@ -53,15 +64,17 @@ pub fn check(suite: &Suite, source: &Source, registry: &Registry) -> Result<(), 
             }
         }
     }
-    let mut names: Vec<&str> = Vec::new();
+    let mut names: Vec<String> = Vec::new();
     for benchmark in &suite.benchmark {
-        if names.contains(&benchmark.name.as_str()) {
-            wrong.at(
-                benchmark.name.span.clone(),
-                format!("there are two benchmarks named \"{}\"", *benchmark.name),
-            );
+        for name in benchmark.swept().into_iter().map(|b| b.name.value) {
+            if names.contains(&name) {
+                wrong.at(
+                    benchmark.name.span.clone(),
+                    format!("there are two benchmarks named \"{name}\""),
+                );
+            }
+            names.push(name);
         }
-        names.push(&benchmark.name);
         one(suite, benchmark, registry, &mut wrong);
         if let Some(baseline) = benchmark.baseline() {
             one_variant(suite, &baseline, registry, &mut wrong);
@@ -96,6 +109,22 @@ impl Wrong<'_> {
     }
 }
 
+fn placement(suite: &Suite, wrong: &mut Wrong<'_>) {
+    let placement = &suite.suite.placement;
+    if let Err(message) = placement.check() {
+        wrong.at(placement.span.clone(), message);
+    }
+    let attached = suite.broker.nats.as_ref().and_then(|nats| nats.url.as_deref());
+    if let (PlacementSetting::Cores(cores), Some(_)) = (&placement.value, attached)
+        && !cores.broker.is_empty()
+    {
+        wrong.at(
+            placement.span.clone(),
+            "placement: the broker at `url` was started by somebody else and cannot be kept to cores; leave `broker` out",
+        );
+    }
+}
+
 fn one(suite: &Suite, benchmark: &Benchmark, registry: &Registry, wrong: &mut Wrong<'_>) {
     let name = &benchmark.name;
     if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c)) {
@@ -108,15 +137,37 @@ fn one(suite: &Suite, benchmark: &Benchmark, registry: &Registry, wrong: &mut Wr
         wrong.at(name.span.clone(), format!("\"{}\": trials must be above zero", **name));
     }
     load(benchmark, wrong);
+    if let Some(sweep) = &benchmark.sweep
+        && let Err(message) = sweep.check(&benchmark.load.arrival)
+    {
+        wrong.at(sweep.span.clone(), format!("sweep: {message}"));
+    }
+    if let Some(search) = &benchmark.search
+        && let Err(message) = search.check(&benchmark.load.arrival)
+    {
+        wrong.at(search.span.clone(), format!("search: {message}"));
+    }
     one_variant(suite, benchmark, registry, wrong);
     for limit in &benchmark.limits {
         if let Err(message) = Limit::parse(limit) {
             wrong.at(limit.span.clone(), message);
         }
     }
+    let broker = suite.broker.nats.as_ref().map(|nats| nats.of(benchmark));
+    if benchmark.nodes.is_some()
+        && let Some(Err((span, message))) = broker.as_ref().map(super::NatsBroker::check)
+    {
+        wrong.at(span, message);
+    }
     for fault in &benchmark.fault {
-        if !suite.service.contains_key(&fault.service) {
-            wrong.at(fault.span.clone(), unknown_service(suite, &fault.service));
+        match &fault.service {
+            Some(service) if !suite.service.contains_key(service) => {
+                wrong.at(fault.span.clone(), unknown_service(suite, service));
+            }
+            _ => {}
+        }
+        if let Err(message) = fault.check(benchmark, broker.as_ref()) {
+            wrong.at(fault.span.clone(), message);
         }
         let end = benchmark.load.duration.map_or(0, |d| d.ns());
         if end > 0 && fault.at.ns() >= end {

@@ -1,6 +1,6 @@
 //! Resolution: from a suite, a profile, a selection and overrides to the plan of one run.
 
-use super::{Benchmark, Brokers, Profile, Service, Source, Suite, SuiteHead};
+use super::{Benchmark, Brokers, PlacementSetting, Profile, Service, Source, Suite, SuiteHead};
 use crate::units::{Duration, Rate};
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -25,6 +25,8 @@ pub struct Overrides {
     pub trials: Option<u32>,
     /// The seed.
     pub seed: Option<u64>,
+    /// Which cores each role is kept to.
+    pub placement: Option<PlacementSetting>,
 }
 
 /// A checked suite, resolved for one run; immutable.
@@ -105,8 +107,9 @@ pub fn resolve(
             });
         }
     };
+    let all: Vec<Benchmark> = suite.benchmark.iter().flat_map(Benchmark::swept).collect();
     for pattern in selection.only.iter().chain(&selection.skip) {
-        if !suite.benchmark.iter().any(|b| matches(b, pattern)) {
+        if !all.iter().any(|b| matches(b, pattern)) {
             return Err(SelectionError::NothingMatches {
                 suite: suite.suite.name.clone(),
                 pattern: pattern.clone(),
@@ -125,8 +128,7 @@ pub fn resolve(
             && !skipped_by_profile
             && !selection.skip.iter().any(|p| matches(b, p))
     };
-    let benchmarks: Vec<Benchmark> = suite
-        .benchmark
+    let benchmarks: Vec<Benchmark> = all
         .iter()
         .filter(wanted)
         .map(|b| resolved(b, profile, settings, overrides))
@@ -140,6 +142,9 @@ pub fn resolve(
     let mut head = suite.suite.clone();
     if let Some(seed) = overrides.seed {
         head.seed = seed;
+    }
+    if let Some(placement) = &overrides.placement {
+        head.placement.value = placement.clone();
     }
     Ok(Plan {
         suite: head,
@@ -163,6 +168,7 @@ fn describe(overrides: &Overrides) -> Vec<String> {
         overrides.duration.map(|d| format!("duration = {d}")),
         overrides.trials.map(|t| format!("trials = {t}")),
         overrides.seed.map(|s| format!("seed = {s}")),
+        overrides.placement.as_ref().map(|p| format!("placement = {p}")),
     ]
     .into_iter()
     .flatten()

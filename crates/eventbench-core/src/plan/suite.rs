@@ -1,6 +1,6 @@
 //! A suite file as it is written.
 
-use super::{At, Benchmark, Brokers, PlanErrors, Profile, Service, Source};
+use super::{At, Benchmark, Brokers, PlacementSetting, PlanErrors, Profile, Service, Source};
 use crate::units::{Duration, Ratio};
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -43,6 +43,15 @@ pub struct SuiteHead {
     /// The pacer may be this late at its 99th percentile before the run is invalid; 20 ms if absent.
     #[serde(default = "default_lateness")]
     pub max_lateness: Duration,
+    /// Which cores broker, services and instrument are kept to: "free" (the default), "pinned", or core lists.
+    #[serde(default = "default_placement", skip_serializing_if = "is_free")]
+    pub placement: At<PlacementSetting>,
+    /// The figures that decide a comparison, at most three, such as "response_time p(50)".
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gate: Vec<At<String>>,
+    /// The change of those figures that a comparison tolerates; 5 % if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub margin: Option<Ratio>,
     /// The seed of payloads and schedules; 1 if absent.
     #[serde(default = "default_seed")]
     pub seed: u64,
@@ -62,6 +71,14 @@ fn default_lateness() -> Duration {
 
 fn default_seed() -> u64 {
     1
+}
+
+fn default_placement() -> At<PlacementSetting> {
+    PlacementSetting::default().into()
+}
+
+fn is_free(placement: &At<PlacementSetting>) -> bool {
+    placement.is_free()
 }
 
 impl Suite {

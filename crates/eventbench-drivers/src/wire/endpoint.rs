@@ -74,6 +74,9 @@ pub struct Endpoint {
     pub host: String,
     /// TCP port of the server's client listener.
     pub port: u16,
+    /// Further servers of the same cluster, host and port, tried in their order
+    /// when this one can't be reached.
+    pub others: Vec<(String, u16)>,
     /// The connection's name, as the server's monitoring shows it.
     pub name: String,
     /// Who we are.
@@ -93,6 +96,7 @@ impl Endpoint {
         Self {
             host: host.into(),
             port,
+            others: Vec::new(),
             name: "eventbench".to_owned(),
             auth: Auth::None,
             tls: TlsOptions::default(),
@@ -103,12 +107,28 @@ impl Endpoint {
 
     /// Reads `nats://user:password@host:port`, `nats://token@host`,
     /// `tls://host:port`, `host:port` or `host`; the port is 4222 unless
-    /// given, and `%xx` stands for a byte in user, password and token.
+    /// given, and `%xx` stands for a byte in user, password and token. Several,
+    /// separated by commas, are the servers of one cluster: who we are is taken
+    /// from the first that says it, and TLS is required if any requires it.
     ///
     /// # Errors
     ///
-    /// [`WireError::Address`] for anything else, also for a list of servers.
-    pub fn parse(url: &str) -> Result<Self, WireError> {
+    /// [`WireError::Address`] for anything else.
+    pub fn parse(urls: &str) -> Result<Self, WireError> {
+        let mut servers = urls.split(',').map(Self::parse_one);
+        let mut first = servers.next().unwrap_or_else(|| Self::parse_one(urls))?;
+        for other in servers {
+            let other = other?;
+            first.tls.required |= other.tls.required;
+            if first.auth == Auth::None {
+                first.auth = other.auth;
+            }
+            first.others.push((other.host, other.port));
+        }
+        Ok(first)
+    }
+
+    fn parse_one(url: &str) -> Result<Self, WireError> {
         let fail = |reason: &str| WireError::Address {
             url: without_user(url),
             reason: reason.to_owned(),
@@ -122,9 +142,6 @@ impl Endpoint {
             _ => return Err(fail("the scheme is neither nats nor tls")),
         };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
-        if rest.contains(',') {
-            return Err(fail("it is a list; give one server for each connection"));
-        }
         let (user_info, place) = rest
             .rsplit_once('@')
             .map_or((None, rest), |(user, place)| (Some(user), place));
@@ -183,7 +200,20 @@ impl Endpoint {
         }
     }
 
-    /// The address with its scheme and without secrets.
+    /// Each server of the list as an endpoint of its own, in the order of the
+    /// list.
+    pub fn servers(&self) -> impl Iterator<Item = Endpoint> + '_ {
+        let own = std::iter::once((&self.host, self.port));
+        own.chain(self.others.iter().map(|(host, port)| (host, *port)))
+            .map(|(host, port)| Endpoint {
+                host: host.clone(),
+                port,
+                others: Vec::new(),
+                ..self.clone()
+            })
+    }
+
+    /// The address of the first server with its scheme and without secrets.
     pub fn url(&self) -> String {
         let scheme = if self.tls.required { "tls" } else { "nats" };
         format!("{scheme}://{}", self.address())
@@ -249,13 +279,30 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_one_cluster_with_one_identity() {
+        let cluster = Endpoint::parse("nats://a:1, tls://u:p@b:2 ,c").unwrap();
+        let places: Vec<String> = cluster.servers().map(|e| e.url()).collect();
+        assert_eq!(places, ["tls://a:1", "tls://b:2", "tls://c:4222"]);
+        let password = "p".to_owned();
+        let user = "u".to_owned();
+        assert!(cluster.servers().all(|e| e.auth
+            == Auth::UserPassword {
+                user: user.clone(),
+                password: password.clone()
+            }
+            && e.others.is_empty()));
+        assert_eq!(Endpoint::parse("a:1").unwrap().servers().count(), 1);
+    }
+
+    #[test]
     fn wrong_addresses_are_refused_without_showing_secrets() {
         for (url, reason) in [
             ("", "the host is missing"),
             ("nats://:4222", "the host is missing"),
             ("http://h", "the scheme is neither nats nor tls"),
             ("wss://h", "websocket is not supported"),
-            ("a:1,b:2", "it is a list"),
+            ("a:1,", "the host is missing"),
+            ("a:1,u:hunter2@b:x", "the port is not a number"),
             ("h:0", "the port is not a number"),
             ("h:65536", "the port is not a number"),
             ("h:", "the port is not a number"),

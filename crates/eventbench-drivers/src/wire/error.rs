@@ -43,6 +43,12 @@ pub enum WireError {
         /// `host:port`.
         address: String,
     },
+    /// None of the servers of a list can be reached.
+    #[error("none of the servers can be reached: {errors}")]
+    NoServer {
+        /// What was wrong with each, in the order of the list.
+        errors: String,
+    },
     /// An operation of the socket failed.
     #[error("{address}: {doing}: {source}")]
     Io {
@@ -153,6 +159,19 @@ pub enum WireError {
 }
 
 impl WireError {
+    /// Whether another server of the same cluster may well be reached.
+    pub(super) fn is_of_one_server(&self) -> bool {
+        matches!(
+            self,
+            Self::Resolve { .. }
+                | Self::Refused { .. }
+                | Self::Io { .. }
+                | Self::Timeout { .. }
+                | Self::Disconnected { .. }
+                | Self::Server { .. }
+        )
+    }
+
     /// Whether the connection can still be used after this error.
     pub fn is_recoverable(&self) -> bool {
         matches!(

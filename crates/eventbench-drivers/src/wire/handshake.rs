@@ -37,16 +37,38 @@ struct Connect<'a> {
 }
 
 impl Connection {
-    /// Connects and waits until the server has accepted us. The timeout is
-    /// for all steps together; only the resolution of a host name follows the
-    /// system's own limit.
+    /// Connects and waits until the server has accepted us; of several servers
+    /// the first that can be reached. The timeout is for all steps together, and
+    /// each server has an equal share of what is left of it; only the resolution
+    /// of a host name follows the system's own limit.
     ///
     /// # Errors
     ///
     /// What [`WireError`] says of a server that is absent, silent, not NATS,
-    /// not to be trusted, or that refuses us.
+    /// not to be trusted, or that refuses us. A server that is there and
+    /// refuses us ends the search: the others of its cluster would too.
     pub fn connect(endpoint: &Endpoint, timeout: Duration) -> Result<Self, WireError> {
+        if endpoint.others.is_empty() {
+            return Self::connect_to(endpoint, Deadline::after(timeout));
+        }
         let until = Deadline::after(timeout);
+        let mut left_servers = 1 + endpoint.others.len() as u32;
+        let mut errors: Vec<String> = Vec::new();
+        for server in endpoint.servers() {
+            let share = until.remaining() / left_servers;
+            left_servers -= 1;
+            match Self::connect_to(&server, Deadline::after(share)) {
+                Ok(connection) => return Ok(connection),
+                Err(error) if error.is_of_one_server() => errors.push(error.to_string()),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(WireError::NoServer {
+            errors: errors.join("; "),
+        })
+    }
+
+    fn connect_to(endpoint: &Endpoint, until: Deadline) -> Result<Self, WireError> {
         let address = endpoint.address();
         let mut socket = open(endpoint, until)?;
         let mut input = Parser::new(DEFAULT_MAX_PAYLOAD_BYTES, endpoint.backlog_bytes);

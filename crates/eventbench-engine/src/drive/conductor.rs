@@ -155,6 +155,18 @@ pub fn conduct(
         watch.step(engine, stage, signals, sink, &mut conducted);
     }
     conducted.drained_ns = clock.now_ns();
+    // What follows from a fault is seen to its end, also when the load needs it no more.
+    let limit = conducted.drained_ns + drain_ns;
+    while conducted.faults.awaits(clock.now_ns())
+        && clock.now_ns() < limit
+        && !engine.stopped()
+        && conducted.errors.is_empty()
+        && !signals.stopped()
+    {
+        watch.step(engine, stage, signals, sink, &mut conducted);
+    }
+    let broke_off = engine.stopped() || signals.stopped() || !conducted.errors.is_empty();
+    conducted.faults.end(broke_off);
     watch.read(stage, Depth::Full, &mut conducted);
     signals.close.store(true, Ordering::Release);
     for observer in watching {
@@ -253,6 +265,9 @@ impl Watch {
                     sink.hear(Event::Marked(what));
                 }
             }
+            for what in conducted.faults.attend(stage) {
+                sink.hear(Event::Marked(what));
+            }
             self.look_after(stage, signals, conducted);
         }
         if now >= self.next_tick_ns {
@@ -278,6 +293,7 @@ impl Watch {
             .filter_map(|s| s.ended())
             .collect();
         ended.extend(stage.broker_gone());
+        ended.extend(stage.fell_asleep());
         if !ended.is_empty() {
             self.gone = true;
             conducted.errors.extend(ended);

@@ -2,6 +2,7 @@
 
 mod conductor;
 mod faults;
+mod watch;
 
 pub use conductor::{Conducted, conduct};
 pub use faults::{FaultLog, Outage};

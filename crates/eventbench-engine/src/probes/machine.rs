@@ -147,6 +147,11 @@ fn governors() -> Vec<String> {
     all
 }
 
+/// CPUs' worth of time that the control group allows; `None` without a limit.
+pub fn cpu_quota() -> Option<f64> {
+    cgroup_limits().0
+}
+
 /// The tightest limits of CPU (in CPUs) and memory (in bytes) on the way from this process's control group to the
 /// root, of version 2 or 1, whichever is mounted.
 fn cgroup_limits() -> (Option<f64>, Option<u64>) {

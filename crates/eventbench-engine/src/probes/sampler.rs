@@ -8,6 +8,17 @@ use std::collections::BTreeMap;
 /// The name under which the instrument itself stands among the processes.
 pub const INSTRUMENT: &str = "eventbench";
 
+/// A process to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// Its name, under which its metrics stand.
+    pub name: String,
+    /// Its process id.
+    pub pid: u32,
+    /// The name under which it is added up with others, such as the servers of one broker.
+    pub part_of: Option<&'static str>,
+}
+
 /// Readings of one name: its process may be replaced by another in the middle.
 #[derive(Default)]
 struct Track {
@@ -29,22 +40,39 @@ struct Cpu {
 #[derive(Default)]
 pub struct Sampler {
     tracks: BTreeMap<String, Track>,
+    /// What stands for several processes together.
+    sums: BTreeMap<String, Track>,
     problems: Vec<String>,
 }
 
 impl Sampler {
-    /// Reads every process at about `now_ns`.
-    pub fn read(&mut self, processes: &[(String, u32)], depth: Depth) {
-        let own = (INSTRUMENT.to_owned(), std::process::id());
-        for (name, pid) in processes.iter().chain([&own]) {
-            let track = self.tracks.entry(name.clone()).or_default();
-            if let Err(e) = track.read(*pid, depth) {
-                // On a system without such readings one remark is enough; their metrics then say "no data".
-                let text = e.to_string();
-                if !self.problems.contains(&text) {
-                    self.problems.push(text);
+    /// Reads every process now.
+    pub fn read(&mut self, processes: &[Process], depth: Depth) {
+        let own = Process {
+            name: INSTRUMENT.to_owned(),
+            pid: std::process::id(),
+            part_of: None,
+        };
+        let mut parts: BTreeMap<&'static str, Vec<(Cpu, Option<ProcessReading>)>> = BTreeMap::new();
+        for process in processes.iter().chain([&own]) {
+            let track = self.tracks.entry(process.name.clone()).or_default();
+            match track.read(process.pid, depth) {
+                Ok(reading) => {
+                    if let Some(whole) = process.part_of {
+                        parts.entry(whole).or_default().push((track.cpu_so_far(), reading));
+                    }
+                }
+                Err(e) => {
+                    // On a system without such readings one remark is enough; their metrics then say "no data".
+                    let text = e.to_string();
+                    if !self.problems.contains(&text) {
+                        self.problems.push(text);
+                    }
                 }
             }
+        }
+        for (whole, parts) in parts {
+            self.sums.entry(whole.to_owned()).or_default().add(&parts);
         }
     }
 
@@ -68,7 +96,9 @@ impl Sampler {
     /// by `ended_ns`.
     pub fn values(&self, window: &Window, ended_ns: u64, events: u64, values: &mut Values) {
         let mut system = Vec::new();
-        for (name, track) in &self.tracks {
+        let single = self.tracks.iter().map(|(name, track)| (name, track, false));
+        let sums = self.sums.iter().map(|(name, track)| (name, track, true));
+        for (name, track, is_sum) in single.chain(sums) {
             let put = |values: &mut Values, metric: &str, value: f64| {
                 values.put(MetricKey::tagged(metric, "process", name), MetricValue::Gauge(value));
             };
@@ -78,7 +108,7 @@ impl Sampler {
                 put(values, "cpu.system", cpu.system_ns as f64 / 1e9 / seconds);
                 if name == INSTRUMENT {
                     values.gauge("instrument.cpu", cpu.total_ns as f64 / 1e9 / seconds);
-                } else {
+                } else if !is_sum {
                     system.push((cpu, seconds));
                 }
             }
@@ -111,7 +141,8 @@ impl Sampler {
 }
 
 impl Track {
-    fn read(&mut self, pid: u32, depth: Depth) -> Result<(), super::process::ProcessReadError> {
+    /// Reads the process; `None` when it has ended.
+    fn read(&mut self, pid: u32, depth: Depth) -> Result<Option<ProcessReading>, super::process::ProcessReadError> {
         if self.probe.as_ref().is_none_or(|p| p.pid() != pid) {
             if let Some(last) = self.last.take() {
                 self.before.total_ns += last.cpu_ns;
@@ -120,17 +151,59 @@ impl Track {
             }
             self.probe = ProcessProbe::attach(pid)?;
         }
-        let Some(probe) = &self.probe else { return Ok(()) };
-        if let Some(reading) = probe.read(depth)? {
+        let Some(probe) = &self.probe else { return Ok(None) };
+        let read = probe.read(depth)?;
+        if let Some(reading) = &read {
             let cpu = Cpu {
                 total_ns: self.before.total_ns + reading.cpu_ns,
                 user_ns: self.before.user_ns + reading.user_ns,
                 system_ns: self.before.system_ns + reading.system_ns,
             };
             self.last = Some(reading.clone());
-            self.readings.push((reading.at_ns, cpu, reading));
+            self.readings.push((reading.at_ns, cpu, reading.clone()));
         }
-        Ok(())
+        Ok(read)
+    }
+
+    /// CPU of all processes of this name, up to the last reading.
+    fn cpu_so_far(&self) -> Cpu {
+        let last = self.last.as_ref();
+        Cpu {
+            total_ns: self.before.total_ns + last.map_or(0, |r| r.cpu_ns),
+            user_ns: self.before.user_ns + last.map_or(0, |r| r.user_ns),
+            system_ns: self.before.system_ns + last.map_or(0, |r| r.system_ns),
+        }
+    }
+
+    /// Adds a reading of several processes taken together: the CPU that all took so far, also those that have ended, and
+    /// what those that run hold.
+    fn add(&mut self, parts: &[(Cpu, Option<ProcessReading>)]) {
+        let running: Vec<&ProcessReading> = parts.iter().filter_map(|(_, reading)| reading.as_ref()).collect();
+        let Some(at_ns) = running.iter().map(|r| r.at_ns).max() else {
+            return;
+        };
+        let cpu = parts.iter().fold(Cpu::default(), |sum, (cpu, _)| Cpu {
+            total_ns: sum.total_ns + cpu.total_ns,
+            user_ns: sum.user_ns + cpu.user_ns,
+            system_ns: sum.system_ns + cpu.system_ns,
+        });
+        let sum = |of: fn(&ProcessReading) -> u64| running.iter().map(|r| of(r)).sum::<u64>();
+        // What is not known of one is not known of all.
+        let known = |of: fn(&ProcessReading) -> Option<u64>| running.iter().map(|r| of(r)).sum::<Option<u64>>();
+        let reading = ProcessReading {
+            at_ns,
+            cpu_ns: cpu.total_ns,
+            user_ns: cpu.user_ns,
+            system_ns: cpu.system_ns,
+            rss_bytes: sum(|r| r.rss_bytes),
+            pss_bytes: known(|r| r.pss_bytes),
+            vms_bytes: sum(|r| r.vms_bytes),
+            fds: known(|r| r.fds),
+            threads: sum(|r| r.threads),
+            voluntary_switches: known(|r| r.voluntary_switches),
+            involuntary_switches: known(|r| r.involuntary_switches),
+        };
+        self.readings.push((at_ns, cpu, reading));
     }
 
     /// CPU between the readings nearest to two instants, and the seconds between those readings.
@@ -176,5 +249,86 @@ impl Track {
                 );
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(at_ns: u64, cpu_ns: u64, rss_bytes: u64) -> ProcessReading {
+        ProcessReading {
+            at_ns,
+            cpu_ns,
+            user_ns: cpu_ns,
+            system_ns: 0,
+            rss_bytes,
+            pss_bytes: None,
+            vms_bytes: 0,
+            fds: Some(3),
+            threads: 1,
+            voluntary_switches: None,
+            involuntary_switches: None,
+        }
+    }
+
+    #[test]
+    fn of_processes_taken_together_the_cpu_of_one_that_ended_stays_and_its_memory_goes() {
+        let cpu = |total_ns| Cpu {
+            total_ns,
+            user_ns: total_ns,
+            system_ns: 0,
+        };
+        let mut sum = Track::default();
+        sum.add(&[
+            (cpu(100), Some(reading(10, 100, 7))),
+            (cpu(200), Some(reading(12, 200, 8))),
+        ]);
+        sum.add(&[(cpu(150), None), (cpu(250), Some(reading(20, 250, 8)))]);
+        sum.add(&[(cpu(150), None), (cpu(250), None)]);
+        let seen: Vec<(u64, u64, u64, Option<u64>)> = sum
+            .readings
+            .iter()
+            .map(|(at, cpu, r)| (*at, cpu.total_ns, r.rss_bytes, r.fds))
+            .collect();
+        assert_eq!(seen, [(12, 300, 15, Some(6)), (20, 400, 8, Some(3))]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn several_processes_stand_apart_and_together_but_the_system_counts_them_once() {
+        let mut sampler = Sampler::default();
+        let own = |name: &str| Process {
+            name: name.to_owned(),
+            pid: std::process::id(),
+            part_of: Some("broker"),
+        };
+        let both = [own("broker-1"), own("broker-2")];
+        sampler.read(&both, Depth::Light);
+        let begun = crate::linux::monotonic_ns();
+        // Something to be measured; its result keeps it from being left out.
+        let work: u64 = (0..20_000_000_u64).fold(0, |sum, k| std::hint::black_box(sum ^ k));
+        std::hint::black_box(work);
+        let ended = crate::linux::monotonic_ns();
+        sampler.read(&both, Depth::Light);
+        let window = Window {
+            start_ns: begun,
+            measure_from_ns: begun,
+            measure_until_ns: ended,
+        };
+        let mut values = Values::default();
+        sampler.values(&window, ended, 1, &mut values);
+        let of = |process: &str| {
+            values
+                .number(&MetricKey::tagged("cpu.per_event", "process", process))
+                .unwrap()
+        };
+        // Each is the whole of this process, read one after the other.
+        let (parts, whole, system) = (of("broker-1") + of("broker-2"), of("broker"), of("system"));
+        assert!(
+            whole > 0.0 && (whole - parts).abs() < 0.01 * parts + 1.0,
+            "{whole} {parts}"
+        );
+        assert!((system - whole).abs() < 0.01 * whole + 1.0, "{system} {whole}");
     }
 }

@@ -71,19 +71,29 @@ pub enum BrokerError {
 }
 
 impl Broker {
-    /// The broker at `url` (the first of several, separated by commas), which somebody else has started and will stop.
-    /// It is asked for its version; credentials are not tried here.
+    /// The broker at `url` (of several, separated by commas, the first that answers), which somebody else has started and
+    /// will stop. It is asked for its version; credentials are not tried here.
     ///
     /// # Errors
-    /// [`BrokerError`], within `limit`.
+    /// [`BrokerError`] of the first, each within `limit`.
     pub fn attach(url: &str, monitor_url: Option<&str>, limit: Duration) -> Result<Self, BrokerError> {
-        let first = url.split(',').next().unwrap_or(url).trim();
-        let address = host_and_port(first)?;
-        let info = read_info(&address, limit)?;
+        let ask = |one: &str| -> Result<Info, BrokerError> { read_info(&host_and_port(one)?, limit) };
+        let mut servers = url.split(',').map(str::trim);
+        let mut one = servers.next().unwrap_or(url);
+        let mut answer = ask(one);
+        for other in servers {
+            if answer.is_ok() {
+                break;
+            }
+            if let Ok(info) = ask(other) {
+                (one, answer) = (other, Ok(info));
+            }
+        }
+        let info = answer?;
         let monitor_url = monitor_url.map(|m| m.trim_end_matches('/').to_owned());
         let node = Node {
             name: info.server_name,
-            url: first.to_owned(),
+            url: one.to_owned(),
             monitor_url: monitor_url.clone(),
             pid: None,
         };
@@ -271,5 +281,10 @@ mod tests {
                 .starts_with(&format!("NATS is not running at 127.0.0.1:{port}")),
             "{said}"
         );
+        // Of several, one that answers is enough.
+        let there = answer(b"INFO {\"server_name\":\"b\",\"version\":\"2.15.1\"} \r\n");
+        let list = format!("nats://127.0.0.1:{port}, nats://{there}");
+        let broker = Broker::attach(&list, None, Duration::from_secs(10)).unwrap();
+        assert_eq!((broker.nodes[0].name.as_str(), broker.url), ("b", list));
     }
 }

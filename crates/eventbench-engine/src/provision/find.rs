@@ -80,6 +80,14 @@ pub enum FindError {
         /// What was passed over and why.
         notes: Vec<String>,
     },
+    /// A version that was asked for by number cannot be had.
+    #[error("nats-server {wanted}: {why}")]
+    Version {
+        /// As it was asked for.
+        wanted: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// None was found and none could be fetched.
     #[error(
         "no nats-server found{}, and none could be installed: {cause}",
@@ -142,7 +150,9 @@ pub fn find_nats_server(search: &Search<'_>, progress: &mut dyn FnMut(Progress))
         }
     }
     let mut notes = Vec::new();
-    let cached = search.cache_dir.map(install::place_in_cache);
+    let cached = search
+        .cache_dir
+        .map(|dir| install::place_in_cache(dir, install::PINNED_VERSION));
     let on_path = search.path.and_then(|path| find_on_path(path, "nats-server"));
     for (candidate, origin) in [(on_path, Origin::Path), (cached.filter(|p| p.exists()), Origin::Cache)] {
         let Some(program) = candidate else { continue };
@@ -174,6 +184,61 @@ pub fn find_nats_server(search: &Search<'_>, progress: &mut dyn FnMut(Progress))
         }),
         Err(cause) => Err(FindError::Install { notes, cause }),
     }
+}
+
+/// Finds a server of exactly this version, such as "2.11.3": in the cache, else on `PATH`; at last fetches it into the
+/// cache, telling `progress`. Programs named in `search` are not asked.
+///
+/// # Errors
+/// [`FindError::Version`], also for what is no version or older than [`MINIMUM_VERSION`].
+pub fn find_nats_version(
+    wanted: &str,
+    search: &Search<'_>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<Found, FindError> {
+    let refused = |why: String| FindError::Version {
+        wanted: wanted.to_owned(),
+        why,
+    };
+    let version = Version::parse(wanted.strip_prefix('v').unwrap_or(wanted))
+        .map_err(|e| refused(format!("this is no version ({e}); write it as in 2.11.3")))?;
+    if (version.major, version.minor) < (MINIMUM_VERSION.major, MINIMUM_VERSION.minor) {
+        return Err(refused(format!(
+            "older than {MINIMUM_VERSION}, the oldest that is used"
+        )));
+    }
+    let name = version.to_string();
+    let cached = search.cache_dir.map(|dir| install::place_in_cache(dir, &name));
+    let on_path = search.path.and_then(|path| find_on_path(path, "nats-server"));
+    for (candidate, origin) in [(cached, Origin::Cache), (on_path, Origin::Path)] {
+        if let Some(program) = candidate.filter(|p| p.exists())
+            && usable_version(&program).as_ref() == Ok(&version)
+        {
+            return Ok(Found {
+                program,
+                version,
+                origin,
+                notes: Vec::new(),
+            });
+        }
+    }
+    let Some(cache_dir) = search.cache_dir.filter(|_| search.may_install) else {
+        return Err(refused(format!(
+            "not found, and there is nowhere to fetch it to; {}",
+            install::HOW_TO_GET_ONE
+        )));
+    };
+    let (program, found) =
+        install::install_version(&name, cache_dir, search.path, progress).map_err(|e| refused(e.to_string()))?;
+    if found != version {
+        return Err(refused(format!("what was fetched says that it is {found}")));
+    }
+    Ok(Found {
+        program,
+        version,
+        origin: Origin::Installed,
+        notes: Vec::new(),
+    })
 }
 
 /// The first executable file `name` in the directories of `path`. Empty and relative entries are passed over: what a
@@ -423,5 +488,36 @@ mod tests {
         .unwrap_err();
         assert!(said.to_string().contains("2.2.0 is older"), "{said}");
         assert!(said.to_string().contains("pip install"), "{said}");
+    }
+
+    #[test]
+    fn a_version_is_found_in_the_cache_or_on_the_path_and_never_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let make = |place: &str, version: &str| {
+            let home = dir.path().join(place);
+            std::fs::create_dir_all(&home).unwrap();
+            script(&home, "nats-server", &format!("echo nats-server: v{version}"))
+        };
+        let cached = make("cache/nats-server/2.11.3", "2.11.3");
+        make("cache/nats-server/2.11.4", "2.11.9");
+        let on_path = make("bin", "2.12.0");
+        let (path, cache) = (dir.path().join("bin").into_os_string(), dir.path().join("cache"));
+        let search = Search {
+            path: Some(&path),
+            cache_dir: Some(&cache),
+            ..Search::default()
+        };
+        let find = |wanted: &str| find_nats_version(wanted, &search, &mut |_| {});
+        assert_eq!(find("2.11.3").unwrap().program, cached);
+        assert_eq!(find("v2.12.0").unwrap().program, on_path);
+        for (wanted, says) in [
+            ("2.11.4", "not found"),
+            ("2.13.0", "not found"),
+            ("2.9.25", "older than 2.10.0"),
+            ("latest", "this is no version"),
+        ] {
+            let said = find(wanted).unwrap_err().to_string();
+            assert!(said.contains(wanted) && said.contains(says), "{said}");
+        }
     }
 }

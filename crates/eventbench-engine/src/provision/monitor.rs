@@ -69,6 +69,10 @@ pub struct ServerReading {
     pub in_msgs: u64,
     /// Messages given out since its start.
     pub out_msgs: u64,
+    /// Messages taken in from clients alone; `None` of servers that do not count them apart.
+    pub in_client_msgs: Option<u64>,
+    /// Messages given out to clients alone; `None` of servers that do not count them apart.
+    pub out_client_msgs: Option<u64>,
     /// Payload bytes taken in.
     pub in_bytes: u64,
     /// Payload bytes given out.
@@ -85,7 +89,7 @@ pub struct ServerReading {
     pub stale_connections: u64,
     /// How often a publisher was held back because a consumer did not keep up.
     pub stalled_clients: u64,
-    /// Routes to other servers.
+    /// Routes to other servers; several to each.
     pub routes: u64,
     /// Its resident memory as it says itself.
     #[serde(rename = "mem")]
@@ -139,6 +143,64 @@ pub struct JetStreamReading {
     pub bytes: u64,
     /// Requests to its API.
     pub api: JetStreamApi,
+    /// The group of servers that places streams and consumers; `None` of a single server.
+    #[serde(rename = "meta_cluster")]
+    pub meta: Option<Group>,
+    #[serde(rename = "account_details")]
+    accounts: Vec<Account>,
+}
+
+/// Servers that keep something together, as one of them sees it (`meta_cluster`, a stream's `cluster`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Group {
+    /// The name of the server that leads; `None` while there is none, or none is known.
+    pub leader: Option<String>,
+    /// The others that are known to the server that tells; a leader does not name itself.
+    pub replicas: Vec<Replica>,
+    /// How many servers the group has; told of the meta group only.
+    pub cluster_size: u64,
+}
+
+/// A server of a [`Group`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Replica {
+    /// Its name.
+    pub name: String,
+    /// Whether it has everything that the leader has, and was heard of lately.
+    pub current: bool,
+    /// Whether it is known to be away.
+    pub offline: bool,
+}
+
+/// A stream as one server tells of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct StreamReading {
+    /// Its name.
+    pub name: String,
+    /// Who keeps it; `None` of a single server.
+    #[serde(rename = "cluster")]
+    pub group: Option<Group>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+struct Account {
+    stream_detail: Vec<StreamReading>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct RoutePage {
+    routes: Vec<Route>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Route {
+    remote_name: String,
 }
 
 /// Requests to the API of JetStream.
@@ -260,6 +322,27 @@ impl Monitor {
     /// [`MonitorError`].
     pub fn jetstream(&self) -> Result<JetStreamReading, MonitorError> {
         self.get("/jsz")
+    }
+
+    /// The streams that this server keeps a copy of, in all accounts; none where JetStream is off.
+    ///
+    /// # Errors
+    /// [`MonitorError`].
+    pub fn streams(&self) -> Result<Vec<StreamReading>, MonitorError> {
+        let reading: JetStreamReading = self.get("/jsz?accounts=1&streams=1")?;
+        Ok(reading.accounts.into_iter().flat_map(|a| a.stream_detail).collect())
+    }
+
+    /// The names of the servers that this one has routes to, each once.
+    ///
+    /// # Errors
+    /// [`MonitorError`].
+    pub fn peers(&self) -> Result<Vec<String>, MonitorError> {
+        let page: RoutePage = self.get("/routez")?;
+        let mut names: Vec<String> = page.routes.into_iter().map(|r| r.remote_name).collect();
+        names.sort();
+        names.dedup();
+        Ok(names)
     }
 
     /// All connections in `state`, each once, in the order of their numbers. More than 1,024 are read page by page;
@@ -394,6 +477,17 @@ mod tests {
         let monitor = serve(|path| match path {
             "/varz" => (200, r#"{"in_msgs":7,"mem":9,"cpu":1.5,"new":{"a":[1]}}"#.into()),
             "/jsz" => (200, r#"{"disabled":true}"#.into()),
+            "/jsz?accounts=1&streams=1" => (
+                200,
+                r#"{"account_details":[{"name":"$G","stream_detail":[{"name":"EVENTS","cluster":{"leader":"n1",
+                    "replicas":[{"name":"n2","current":true,"active":5,"peer":"x"},{"name":"n3","offline":true}]}}]},
+                    {"name":"B","stream_detail":[{"name":"OTHER"}]}]}"#
+                    .into(),
+            ),
+            "/routez" => (
+                200,
+                r#"{"num_routes":3,"routes":[{"remote_name":"n3"},{"remote_name":"n2"},{"remote_name":"n3"}]}"#.into(),
+            ),
             "/healthz" => (
                 503,
                 "{\"status\":\"unavailable\",\"error\":\"JetStream \u{1b}[1mis not ready\"}".into(),
@@ -406,6 +500,15 @@ mod tests {
             (7, 9, 1.5, 0)
         );
         assert!(monitor.jetstream().unwrap().disabled);
+        assert_eq!(
+            (server.in_client_msgs, monitor.peers().unwrap()),
+            (None, vec!["n2".to_owned(), "n3".to_owned()])
+        );
+        let streams = monitor.streams().unwrap();
+        let group = streams[0].group.clone().unwrap();
+        assert_eq!((group.leader.as_deref(), group.replicas.len()), (Some("n1"), 2));
+        assert!(group.replicas[0].current && group.replicas[1].offline && !group.replicas[1].current);
+        assert_eq!((streams[1].name.as_str(), &streams[1].group), ("OTHER", &None));
         let sick = monitor.health().unwrap_err().to_string();
         assert!(
             sick.contains("answered 503") && sick.contains("is not ready") && !sick.contains('\u{1b}'),

@@ -1,37 +1,39 @@
-//! A `nats-server` of our own: started on free loopback ports, ready when it says so, stopped on every way out.
+//! A NATS broker of our own, one server or a cluster: started on free loopback ports, ready when it says so, stopped on
+//! every way out.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
 use tempfile::TempDir;
 
-use super::broker::{self, Broker, Node};
-use super::monitor::Monitor;
-use super::ports::{PortHolder, loopback_port_is_free, port_holder};
-use super::process::{Child, Exit, ProcessError, Spec, StopReport};
-use crate::linux::{monotonic_ns, sleep_until_ns};
+use super::broker::Broker;
+use super::cluster;
+use super::node::{Home, is_well};
+use super::ports::PortHolder;
+use super::process::{Child, Exit, ProcessError, StopReport};
+use crate::linux::monotonic_ns;
 
 /// How often readiness is looked at, in nanoseconds: a server is ready after some 30 ms.
 const LOOK_NS: u64 = 1_000_000;
 
-/// How long one question to a starting server may take.
-const QUESTION_LIMIT: Duration = Duration::from_secs(1);
+/// How often a cluster is started on other ports when one of them has been taken just before it could be used.
+const MOST_STARTS: u32 = 5;
 
-/// How a server is to be started.
+/// How a broker is to be started. What is said of one server holds for each.
 #[derive(Debug, Clone)]
 pub struct NatsSettings {
     /// Whether streams are offered.
     pub jetstream: bool,
-    /// Where streams are kept; a directory that goes when the server is dropped, when `None`.
+    /// Where streams are kept, in a directory for each server of a cluster; one that goes when the broker is dropped, when
+    /// `None`.
     pub store_dir: Option<PathBuf>,
-    /// How many servers form the broker. Only 1 is offered yet.
+    /// How many servers form the broker: 1, 3 or 5.
     pub nodes: usize,
-    /// The client port; a free one when `None`.
+    /// The client port of the first server, the others have those after it; free ones when `None`.
     pub port: Option<u16>,
-    /// The monitoring port; a free one when `None`.
+    /// The monitoring port of the first server, the others have those after it; free ones when `None`.
     pub monitor_port: Option<u16>,
     /// The largest message; the server's own limit (1 MiB) when `None`.
     pub max_payload_bytes: Option<u64>,
@@ -39,11 +41,12 @@ pub struct NatsSettings {
     pub config: Option<String>,
     /// Further arguments of the program.
     pub args: Vec<OsString>,
-    /// The file that its log is appended to; one in a directory that goes with the server when `None`.
+    /// The file that its log is appended to, in a cluster with the server's name put before the extension; one in a
+    /// directory that goes with the broker when `None`.
     pub log: Option<PathBuf>,
     /// The CPUs it is bound to (Linux).
     pub cpus: Option<Vec<usize>>,
-    /// How long it may take to become ready.
+    /// How long all of it may take to become ready.
     pub start_limit: Duration,
     /// How long it may take to end when asked, before it is killed.
     pub stop_grace: Duration,
@@ -62,7 +65,7 @@ impl Default for NatsSettings {
             args: Vec::new(),
             log: None,
             cpus: None,
-            start_limit: Duration::from_secs(15),
+            start_limit: Duration::from_secs(30),
             stop_grace: Duration::from_secs(5),
         }
     }
@@ -73,11 +76,25 @@ impl Default for NatsSettings {
 pub enum StartError {
     /// Another number of servers than is offered.
     #[error(
-        "a managed broker of {nodes} servers is not offered; write nodes = 1, or start the cluster yourself and give its `url`"
+        "a broker of {nodes} servers is not offered: servers decide by majority, so it has 1, 3 or 5; start another cluster yourself and give its `url`"
     )]
     Nodes {
         /// The number asked for.
         nodes: usize,
+    },
+    /// There is no such server.
+    #[error("the broker has {size} servers, and none with the number {node} (the first is 0)")]
+    Absent {
+        /// The number asked for.
+        node: usize,
+        /// How many there are.
+        size: usize,
+    },
+    /// It runs, so it cannot be started.
+    #[error("server {name} runs already, so it cannot be started; stop or kill it before")]
+    Runs {
+        /// Its name.
+        name: String,
     },
     /// A port that was asked for is taken.
     #[error(
@@ -102,16 +119,20 @@ pub enum StartError {
     #[error(transparent)]
     Process(#[from] ProcessError),
     /// It ended instead of becoming ready.
-    #[error("nats-server {exit} instead of becoming ready{}", log_words(log))]
+    #[error("{server} {exit} instead of becoming ready{}", log_words(log))]
     Ended {
+        /// Which.
+        server: String,
         /// How it ended.
         exit: Exit,
         /// The last lines of its log.
         log: Vec<String>,
     },
     /// It runs but did not become ready in time.
-    #[error("nats-server is not ready after {limit_ms} ms: {missing}{}", log_words(log))]
+    #[error("{server} is not ready after {limit_ms} ms: {missing}{}", log_words(log))]
     NotReady {
+        /// Which.
+        server: String,
         /// The time it was given, in milliseconds.
         limit_ms: u128,
         /// What it had not done yet.
@@ -133,42 +154,35 @@ fn log_words(log: &[String]) -> String {
     }
 }
 
-/// What a server writes into its ports file.
-#[derive(Debug, Deserialize)]
-struct Ports {
-    #[serde(default)]
-    nats: Vec<String>,
-    #[serde(default)]
-    monitoring: Vec<String>,
-}
-
-/// What has been seen of a starting server.
-struct Ready {
-    node: Node,
-    version: String,
+/// A server of the broker with the duty to stop it, and what faults have made of it.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) home: Home,
+    pub(super) child: Child,
+    /// Whether it was taken down on purpose, so that its absence is no accident.
+    pub(super) down: bool,
+    /// Whether it was frozen on purpose.
+    pub(super) paused: bool,
 }
 
 /// A running broker of our own. Dropping it kills its processes and removes its temporary directories.
 #[derive(Debug)]
 pub struct NatsServer {
-    broker: Broker,
-    program: PathBuf,
-    settings: NatsSettings,
-    children: Vec<Child>,
+    pub(super) broker: Broker,
+    pub(super) settings: NatsSettings,
+    pub(super) members: Vec<Member>,
     // After the processes, so that nothing writes there any more when it is removed.
-    scratch: TempDir,
+    _scratch: TempDir,
 }
 
 impl NatsServer {
-    /// Starts `program` and waits until it is ready: its ports are known, its monitoring says that it is well, and it
-    /// greets a client.
+    /// Starts `program` as often as there are to be servers, and waits until the broker is ready: all ports are known,
+    /// every server says that it is well and greets a client. The servers of a cluster have routes to each other and,
+    /// with JetStream, a leader that finds all of them current.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub fn start(program: &Path, settings: NatsSettings) -> Result<Self, StartError> {
-        if settings.nodes != 1 {
-            return Err(StartError::Nodes { nodes: settings.nodes });
-        }
         let scratch = tempfile::Builder::new()
             .prefix("eventbench-nats-")
             .tempdir()
@@ -176,19 +190,22 @@ impl NatsServer {
                 path: "a temporary directory".into(),
                 cause,
             })?;
-        let (child, ready) = launch(program, &settings, scratch.path(), settings.port, settings.monitor_port)?;
-        let broker = Broker {
-            url: ready.node.url.clone(),
-            monitor_url: ready.node.monitor_url.clone(),
-            nodes: vec![ready.node],
-            version: ready.version,
+        let mut starts = 0;
+        let (broker, members) = loop {
+            starts += 1;
+            let homes = cluster::homes(program, &settings, scratch.path())?;
+            match launch(&homes, &settings) {
+                Err(error) if starts < MOST_STARTS && cluster::lost_a_port(&error, &settings) => {
+                    cluster::forget(&homes)?;
+                }
+                other => break other?,
+            }
         };
         Ok(Self {
             broker,
-            program: program.to_owned(),
             settings,
-            children: vec![child],
-            scratch,
+            members,
+            _scratch: scratch,
         })
     }
 
@@ -197,30 +214,30 @@ impl NatsServer {
         &self.broker
     }
 
-    /// The process of the server `node` (from 0), to pause, kill or watch it.
+    /// The process of the server `node` (from 0), to watch it, or to do to it what nobody else needs to know of.
     pub fn process(&mut self, node: usize) -> Option<&mut Child> {
-        self.children.get_mut(node)
+        self.members.get_mut(node).map(|m| &mut m.child)
     }
 
-    /// Starts the server `node` anew with the same ports and the same store, stopping it first when it runs. Gives
-    /// its new process id. Clients that reconnect find it where it was.
+    /// Starts the server `node` anew with the same ports and the same store, stopping it first when it runs, and waits
+    /// until it is well. Gives its new process id. Clients that reconnect find it where it was.
     ///
     /// # Errors
     /// [`StartError`]; the server is not running then.
     pub fn restart(&mut self, node: usize) -> Result<u32, StartError> {
-        let (Some(child), Some(place)) = (self.children.get_mut(node), self.broker.nodes.get_mut(node)) else {
-            return Err(StartError::Nodes { nodes: node + 1 });
-        };
-        child.stop(self.settings.stop_grace)?;
-        let port = place.url.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-        let monitor = place
-            .monitor_url
-            .as_ref()
-            .and_then(|url| url.rsplit_once(':')?.1.parse().ok());
-        let (new, ready) = launch(&self.program, &self.settings, self.scratch.path(), port, monitor)?;
-        *child = new;
-        *place = ready.node;
-        Ok(child.pid())
+        let size = self.members.len();
+        let (limit, grace) = (self.settings.start_limit, self.settings.stop_grace);
+        let member = self.members.get_mut(node).ok_or(StartError::Absent { node, size })?;
+        member.child.stop(grace)?;
+        member.down = true;
+        self.start_node(node)?;
+        let member = self.members.get_mut(node).ok_or(StartError::Absent { node, size })?;
+        let awaited = await_one(&member.home, &mut member.child, limit);
+        if awaited.is_err() {
+            member.down = true;
+            member.child.kill()?;
+        }
+        awaited.map(|_| member.child.pid())
     }
 
     /// Stops its processes in order and tells how that went, one report a server.
@@ -229,173 +246,56 @@ impl NatsServer {
     /// [`ProcessError`] of the first that could not be stopped; the others are killed.
     pub fn stop(mut self) -> Result<Vec<StopReport>, ProcessError> {
         let grace = self.settings.stop_grace;
-        self.children.iter_mut().map(|child| child.stop(grace)).collect()
+        self.members.iter_mut().map(|m| m.child.stop(grace)).collect()
     }
 }
 
-fn launch(
-    program: &Path,
-    settings: &NatsSettings,
-    scratch: &Path,
-    port: Option<u16>,
-    monitor_port: Option<u16>,
-) -> Result<(Child, Ready), StartError> {
-    for port in [port, monitor_port].into_iter().flatten() {
-        refuse_taken(port)?;
+/// Starts a process for each home and waits until all act as one broker; kills all of them otherwise.
+fn launch(homes: &[Home], settings: &NatsSettings) -> Result<(Broker, Vec<Member>), StartError> {
+    let mut children = Vec::new();
+    for home in homes {
+        children.push(home.spawn(settings)?);
     }
-    let ports_dir = scratch.join("ports");
-    // A server that was killed has left its ports file behind.
-    match std::fs::remove_dir_all(&ports_dir) {
-        Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-            return Err(StartError::Files { path: ports_dir, cause });
-        }
-        _ => {}
-    }
-    std::fs::create_dir(&ports_dir).map_err(|cause| StartError::Files {
-        path: ports_dir.clone(),
-        cause,
-    })?;
-    let args = arguments(settings, scratch, &ports_dir, port, monitor_port)?;
-    let log = settings.log.clone().unwrap_or_else(|| scratch.join("nats-server.log"));
-    let spec = Spec {
-        name: "nats-server".into(),
-        program: program.to_owned(),
-        args,
-        log: Some(log),
-        cpus: settings.cpus.clone(),
-        ..Spec::default()
+    let greeted = match (homes, children.as_mut_slice()) {
+        ([home], [child]) => vec![await_one(home, child, settings.start_limit)?],
+        _ => cluster::await_all(homes, &mut children, settings.jetstream, settings.start_limit)?,
     };
-    let mut child = Child::spawn(spec)?;
-    let ready = wait_until_ready(&mut child, &ports_dir, settings.start_limit);
-    match ready {
-        // The port may have been taken between the question and the start.
-        Err(StartError::Ended { exit, log }) => {
-            for port in [port, monitor_port].into_iter().flatten() {
-                refuse_taken(port)?;
-            }
-            Err(StartError::Ended { exit, log })
-        }
-        Err(other) => Err(other),
-        Ok(ready) => Ok((child, ready)),
-    }
-}
-
-fn refuse_taken(port: u16) -> Result<(), StartError> {
-    match loopback_port_is_free(port) {
-        // An error to ask is left to the server to meet: it says best what it cannot do.
-        Ok(true) | Err(_) => Ok(()),
-        Ok(false) => Err(StartError::PortInUse {
-            port,
-            holder: port_holder(port),
-        }),
-    }
-}
-
-fn arguments(
-    settings: &NatsSettings,
-    scratch: &Path,
-    ports_dir: &Path,
-    port: Option<u16>,
-    monitor_port: Option<u16>,
-) -> Result<Vec<OsString>, StartError> {
-    // -1 has the server choose a free port itself, so nobody can take it in between.
-    let number = |port: Option<u16>| OsString::from(port.map_or(-1, i32::from).to_string());
-    let mut args: Vec<OsString> = vec!["-a".into(), "127.0.0.1".into(), "-p".into(), number(port)];
-    args.extend([
-        "-m".into(),
-        number(monitor_port),
-        "--ports_file_dir".into(),
-        ports_dir.into(),
-    ]);
-    if settings.jetstream {
-        let store = settings.store_dir.clone().unwrap_or_else(|| scratch.join("store"));
-        std::fs::create_dir_all(&store).map_err(|cause| StartError::Files {
-            path: store.clone(),
-            cause,
-        })?;
-        args.extend(["-js".into(), "-sd".into(), store.into()]);
-    }
-    let mut config = String::new();
-    if let Some(bytes) = settings.max_payload_bytes {
-        config.push_str(&format!("max_payload: {bytes}\n"));
-        // The server refuses a payload limit above what it may hold for one client (64 MiB).
-        if bytes > 64 * 1024 * 1024 {
-            config.push_str(&format!("max_pending: {bytes}\n"));
-        }
-    }
-    if let Some(text) = &settings.config {
-        config.push_str(text);
-        config.push('\n');
-    }
-    if !config.is_empty() {
-        let path = scratch.join("nats-server.conf");
-        let written = std::fs::File::create(&path).and_then(|mut file| file.write_all(config.as_bytes()));
-        written.map_err(|cause| StartError::Files {
-            path: path.clone(),
-            cause,
-        })?;
-        args.extend(["-c".into(), path.into()]);
-    }
-    args.extend(settings.args.iter().cloned());
-    Ok(args)
-}
-
-fn wait_until_ready(child: &mut Child, ports_dir: &Path, limit: Duration) -> Result<Ready, StartError> {
-    let end_ns = monotonic_ns().saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
-    loop {
-        let missing = match look(child.pid(), ports_dir) {
-            Ok(ready) => return Ok(ready),
-            Err(missing) => missing,
-        };
-        if let Some(exit) = child.try_wait()? {
-            return Err(StartError::Ended {
-                exit,
-                log: child.tail(4),
-            });
-        }
-        if monotonic_ns() >= end_ns {
-            return Err(StartError::NotReady {
-                limit_ms: limit.as_millis(),
-                missing,
-                log: child.tail(4),
-            });
-        }
-        sleep_until_ns(monotonic_ns() + LOOK_NS);
-    }
-}
-
-/// One look at a starting server: either all that readiness asks for, or what is missing first.
-fn look(pid: u32, ports_dir: &Path) -> Result<Ready, String> {
-    let ports = read_ports(ports_dir).ok_or("its ports file is not written yet")?;
-    let url = ports.nats.first().ok_or("it names no client port")?.clone();
-    let monitor_url = ports
-        .monitoring
-        .first()
-        .ok_or("it names no monitoring port")?
-        .trim_end_matches('/')
-        .to_owned();
-    Monitor::new(&monitor_url, QUESTION_LIMIT)
-        .health()
-        .map_err(|e| e.to_string())?;
-    let address = broker::host_and_port(&url).map_err(|e| e.to_string())?;
-    let info = broker::read_info(&address, QUESTION_LIMIT).map_err(|e| e.to_string())?;
-    let node = Node {
-        name: info.server_name,
-        url,
-        monitor_url: Some(monitor_url),
-        pid: Some(pid),
+    let version = greeted.first().map(|g| g.version.clone()).unwrap_or_default();
+    let nodes: Vec<_> = greeted.into_iter().map(|g| g.node).collect();
+    let broker = Broker {
+        url: nodes.iter().map(|n| n.url.as_str()).collect::<Vec<_>>().join(","),
+        monitor_url: nodes.first().and_then(|n| n.monitor_url.clone()),
+        nodes,
+        version,
     };
-    Ok(Ready {
-        node,
-        version: info.version,
+    let members = homes.iter().zip(children).map(|(home, child)| {
+        // What the first start chose, every later one keeps.
+        let mut home = home.clone();
+        let place = broker.nodes.iter().find(|n| n.pid == Some(child.pid()));
+        home.port = home.port.or_else(|| port_of(&place?.url));
+        home.monitor_port = home.monitor_port.or_else(|| port_of(place?.monitor_url.as_deref()?));
+        Member {
+            home,
+            child,
+            down: false,
+            paused: false,
+        }
+    });
+    let members = members.collect();
+    Ok((broker, members))
+}
+
+fn port_of(url: &str) -> Option<u16> {
+    url.rsplit_once(':')?.1.parse().ok()
+}
+
+/// Waits until one server greets its clients and says that it is well.
+fn await_one(home: &Home, child: &mut Child, limit: Duration) -> Result<super::node::Greeted, StartError> {
+    let until_ns = monotonic_ns().saturating_add(u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX));
+    let pid = child.pid();
+    home.await_that(child, limit, until_ns, LOOK_NS, || {
+        let greeted = home.greeting(pid)?;
+        is_well(greeted.node.monitor_url.as_deref())?;
+        Ok(greeted)
     })
-}
-
-/// The ports file, when it is there and whole: the server does not write it in one step.
-fn read_ports(dir: &Path) -> Option<Ports> {
-    let file = std::fs::read_dir(dir)
-        .ok()?
-        .flatten()
-        .find(|e| e.path().extension().is_some_and(|x| x == "ports"))?;
-    serde_json::from_slice(&std::fs::read(file.path()).ok()?).ok()
 }

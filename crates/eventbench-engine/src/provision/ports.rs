@@ -29,6 +29,50 @@ pub fn free_loopback_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
+/// Where ports are looked for that no outgoing connection is given: below those that systems choose by themselves.
+const QUIET_PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// `count` different ports of 127.0.0.1 that were free a moment ago and that the system does not give to outgoing
+/// connections, so that a server which is down for a while finds its port free again. `seed` says where the search
+/// begins: two processes that search at once with different seeds seldom meet.
+///
+/// # Errors
+/// When there are not so many, or no socket can be had.
+pub fn quiet_loopback_ports(count: usize, seed: u64) -> io::Result<Vec<u16>> {
+    let first_given = first_port_of_outgoing_connections().unwrap_or(QUIET_PORTS.end);
+    let end = QUIET_PORTS.end.min(first_given);
+    let span = u64::from(end.saturating_sub(QUIET_PORTS.start));
+    let mut held = Vec::new();
+    let mut ports = Vec::new();
+    for k in 0..span {
+        if ports.len() == count {
+            break;
+        }
+        // All of them are tried, each once: 7,919 is a prime and no factor of the span.
+        let port = QUIET_PORTS.start + ((seed.wrapping_add(k) % span * 7_919) % span) as u16;
+        // Held until all are found, so that none is found twice.
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            held.push(listener);
+            ports.push(port);
+        }
+    }
+    while ports.len() < count {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        ports.push(listener.local_addr()?.port());
+        held.push(listener);
+    }
+    Ok(ports)
+}
+
+/// The lowest port that the system gives to outgoing connections, where it tells.
+fn first_port_of_outgoing_connections() -> Option<u16> {
+    if !linux::HAS_PROC {
+        return None;
+    }
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    range.split_ascii_whitespace().next()?.parse().ok()
+}
+
 /// Whether a server could listen on `port` of 127.0.0.1 now.
 ///
 /// # Errors
@@ -108,6 +152,24 @@ mod tests {
         assert_eq!(listening_inodes(text, 8080), [901]);
         assert_eq!(listening_inodes(text, 1), Vec::<u64>::new());
         assert_eq!(listening_inodes("", 1), Vec::<u64>::new());
+    }
+
+    #[test]
+    fn quiet_ports_are_free_different_and_below_those_of_outgoing_connections() {
+        for seed in [0, 77, u64::MAX] {
+            let ports = quiet_loopback_ports(9, seed).unwrap();
+            let different: std::collections::BTreeSet<u16> = ports.iter().copied().collect();
+            assert_eq!((ports.len(), different.len()), (9, 9), "{ports:?}");
+            if first_port_of_outgoing_connections().is_none_or(|first| first >= QUIET_PORTS.end) {
+                assert!(ports.iter().all(|p| QUIET_PORTS.contains(p)), "{ports:?}");
+            }
+        }
+        // A port that is taken is passed over.
+        let port = quiet_loopback_ports(1, 500).unwrap()[0];
+        let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+        if let Ok(_held) = holder {
+            assert_ne!(quiet_loopback_ports(1, 500).unwrap(), [port]);
+        }
     }
 
     #[test]

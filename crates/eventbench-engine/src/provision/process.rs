@@ -26,7 +26,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(10);
 const POLL_NS: u64 = 500_000;
 
 /// How long a process may take to stand still after SIGSTOP, and how often that is looked at.
-const PAUSE_LIMIT_NS: u64 = 1_000_000_000;
+const PAUSE_LIMIT_NS: u64 = 10_000_000_000;
 const PAUSE_LOOK_NS: u64 = 50_000;
 
 /// What to start and where its output goes.
@@ -46,6 +46,8 @@ pub struct Spec {
     pub log: Option<PathBuf>,
     /// The CPUs it is bound to (Linux); `None` leaves it to the kernel.
     pub cpus: Option<Vec<usize>>,
+    /// Whether it begins a session of its own (Linux), which the kernel may weigh apart from that of this process.
+    pub own_session: bool,
 }
 
 /// Why a process could not be started or stopped.
@@ -243,6 +245,7 @@ impl Child {
             cwd,
             log,
             cpus,
+            own_session,
         } = spec;
         let mut command = std::process::Command::new(&program);
         command.args(&args).envs(env).stdin(Stdio::null());
@@ -273,7 +276,7 @@ impl Child {
                 Err(cause) => return Err(ProcessError::Log { name, path, cause }),
             },
         };
-        let started = linux::tie_to_this_process(&mut command, cpus.as_deref())
+        let started = linux::tie_to_this_process(&mut command, cpus.as_deref(), own_session)
             .and_then(|()| Spawner::global())
             .and_then(|spawner| spawner.spawn(command))
             .and_then(
@@ -383,7 +386,7 @@ impl Child {
     /// sent, and until then the process still answers.
     ///
     /// # Errors
-    /// [`ProcessError::Control`], also when the process has ended or does not stand still within a second.
+    /// [`ProcessError::Control`], also when the process has ended or does not stand still within ten seconds.
     pub fn pause(&mut self) -> Result<u64, ProcessError> {
         // The leader first, alone: were its group stopped together, a worker caught between vfork and exec would hold
         // the leader in the kernel, and that would never be seen to stand still.

@@ -79,6 +79,11 @@ pub struct FaultArgs {
     /// Fault injection: make the handling of each event this much slower (below 1 ms by burning CPU, above by sleeping)
     #[arg(long, value_name = "DURATION", value_parser = duration::parse, hide_short_help = true, help_heading = FAULTS)]
     pub slow: Option<Duration>,
+    /// Fault injection: burn this much CPU time for each event, in the writer's thread between parsing and storing it, and
+    /// for each query on bus.query.*, in the thread that answers it, before it does. Counted by that thread's CPU clock;
+    /// events that are dropped or malformed, health and /metrics burn nothing
+    #[arg(long, value_name = "DURATION", value_parser = duration::parse, hide_short_help = true, help_heading = FAULTS)]
+    pub burn: Option<Duration>,
 }
 
 const FAULTS: &str = "Fault injection (tests only)";

@@ -1,7 +1,7 @@
 //! Faults that the writer injects into itself, so that a test can see that a measuring tool notices them.
 
 use super::args::FaultArgs;
-use crate::platform::{monotonic_ns, nanos, sleep_until};
+use crate::platform::{burn, monotonic_ns, nanos, sleep_until};
 
 /// Below this, a slower event burns CPU: a sleep would overshoot by more than it should last.
 const BURN_BELOW_NS: u64 = 1_000_000;
@@ -14,6 +14,7 @@ pub(crate) struct Faults {
     drop_every: Option<u64>,
     seen: u64,
     slow_ns: Option<u64>,
+    burn_cpu_ns: Option<u64>,
 }
 
 impl Faults {
@@ -27,6 +28,7 @@ impl Faults {
             drop_every: args.drop_every.map(std::num::NonZeroU64::get),
             seen: 0,
             slow_ns: args.slow.map(nanos),
+            burn_cpu_ns: args.burn.map(nanos),
         }
     }
 
@@ -52,8 +54,11 @@ impl Faults {
         self.seen.is_multiple_of(every)
     }
 
-    /// Takes the extra time of one event.
+    /// Takes the extra CPU time and the extra time of one event.
     pub(crate) fn slow(&self) {
+        if let Some(cpu_ns) = self.burn_cpu_ns {
+            burn(cpu_ns);
+        }
         let Some(slow_ns) = self.slow_ns else { return };
         let end_ns = monotonic_ns() + slow_ns;
         if slow_ns >= BURN_BELOW_NS {
@@ -68,6 +73,7 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::thread_cpu_ns;
     use std::num::NonZeroU64;
     use std::time::Duration;
 
@@ -104,6 +110,17 @@ mod tests {
             assert_eq!(faults.stall_end_ns(now_ns), expected, "{now_ns}");
         }
         assert_eq!(Faults::new(&FaultArgs::default()).stall_end_ns(5), None);
+    }
+
+    #[test]
+    fn a_burning_event_takes_at_least_its_cpu_time() {
+        let faults = Faults::new(&FaultArgs {
+            burn: Some(Duration::from_micros(300)),
+            ..FaultArgs::default()
+        });
+        let before_ns = thread_cpu_ns();
+        (0..5).for_each(|_| faults.slow());
+        assert!(thread_cpu_ns() - before_ns >= 5 * 300_000);
     }
 
     #[test]

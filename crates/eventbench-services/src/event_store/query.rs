@@ -8,6 +8,7 @@ use super::queue::Queue;
 use super::stats::{ByKind, Stats, sum};
 use super::store::{Table, open_reader};
 use crate::ServiceError;
+use crate::platform::burn;
 use rusqlite::Connection;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ pub(crate) struct Answers {
     database: PathBuf,
     mode: &'static str,
     draining: AtomicBool,
+    burn_cpu_ns: Option<u64>,
 }
 
 impl Answers {
@@ -45,7 +47,13 @@ impl Answers {
             database: path.to_owned(),
             mode,
             draining: AtomicBool::new(false),
+            burn_cpu_ns: None,
         })
+    }
+
+    /// The same with a fault: each query first takes this much CPU time, in nanoseconds.
+    pub(crate) fn burning(self, burn_cpu_ns: Option<u64>) -> Answers {
+        Answers { burn_cpu_ns, ..self }
     }
 
     /// From now on health says that the service takes no more events.
@@ -55,6 +63,11 @@ impl Answers {
 
     /// The answer to a request: a JSON object, with the single field `error` if the request can't be answered.
     pub(crate) fn answer(&self, subject: &str, payload: &[u8]) -> Vec<u8> {
+        if let Some(cpu_ns) = self.burn_cpu_ns
+            && subject != "bus.health"
+        {
+            burn(cpu_ns);
+        }
         let answer = match subject {
             "bus.health" => serde_json::to_vec(&self.health()),
             "bus.query.stats" => serde_json::to_vec(&self.stats()),
@@ -228,6 +241,7 @@ mod tests {
     use super::super::event::parse;
     use super::super::store::Store;
     use super::*;
+    use crate::platform::thread_cpu_ns;
     use serde_json::{Value, json};
 
     fn ask(answers: &Answers, subject: &str, payload: &str) -> Value {
@@ -292,6 +306,26 @@ mod tests {
             let error = ask(&answers, subject, payload)["error"].as_str().unwrap().to_owned();
             assert!(error.contains(subject), "{error}");
         }
+    }
+
+    #[test]
+    fn a_burning_query_takes_at_least_its_cpu_time_and_health_does_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("events.db");
+        let (_store, totals) = Store::open(&path).unwrap();
+        let cpu_ns = 100_000_000;
+        let answers = Answers::open(&path, "nats", Arc::new(Stats::new(&totals)), Arc::new(Queue::new(5)))
+            .unwrap()
+            .burning(Some(cpu_ns));
+        let taken_by = |subject: &str| {
+            let before_ns = thread_cpu_ns();
+            answers.answer(subject, b"");
+            thread_cpu_ns() - before_ns
+        };
+        assert!(taken_by("bus.query.stats") >= cpu_ns);
+        assert!(taken_by("bus.query.recent") >= cpu_ns);
+        // It is CPU time that is looked at, so a busy machine cannot make this one long.
+        assert!(taken_by("bus.health") < cpu_ns);
     }
 
     #[test]

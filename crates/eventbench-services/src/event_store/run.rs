@@ -92,12 +92,8 @@ async fn serve(args: Args, stop: impl Future<Output = ()> + Send + 'static) -> R
     let commit_log = args.commit_log.as_deref().map(CommitLog::open).transpose()?;
     let stats = Arc::new(Stats::new(&totals));
     let queue = Arc::new(Queue::new(args.queue_depth.get()));
-    let answers = Arc::new(Answers::open(
-        &args.db,
-        args.mode(),
-        Arc::clone(&stats),
-        Arc::clone(&queue),
-    )?);
+    let answers = Answers::open(&args.db, args.mode(), Arc::clone(&stats), Arc::clone(&queue))?;
+    let answers = Arc::new(answers.burning(args.faults.burn.map(nanos)));
     if let Some(port) = args.metrics_port {
         metrics::serve(port, Arc::clone(&stats), Arc::clone(&queue), Arc::clone(&answers)).await?;
     }

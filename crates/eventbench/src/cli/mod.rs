@@ -1,16 +1,24 @@
 //! The command line: one file a command.
 
+mod awake;
+mod baseline;
+mod calibrate;
 mod check;
+mod compare;
 mod completions;
 mod doctor;
+mod duel;
+mod history;
 mod init;
 mod list;
 mod man;
 mod progress;
+mod records;
 mod report;
 mod run;
 mod schema;
 mod service;
+mod settings;
 mod suites;
 
 use crate::exit::{EXIT_CODES, Exit};
@@ -60,6 +68,7 @@ Examples:
   eventbench run                           the event-bus suite, quick profile
   eventbench run event-bus --profile standard
   eventbench run my-suite.toml --only latency -o markdown=report.md
+  eventbench run --baseline main           fail on what is slower than the run saved as main
   eventbench list event-bus                its benchmarks, tags and requirement ids
   eventbench report latest -o csv=raw.csv  render a stored run again
   eventbench doctor                        is this machine quiet enough?
@@ -70,10 +79,20 @@ Examples:
 enum Command {
     /// Run suites and judge them
     Run(run::RunArgs),
+    /// Run two variants in turn and tell which is faster
+    Duel(duel::DuelArgs),
+    /// Run the same against itself and tell the smallest change that can be seen on this machine
+    Calibrate(calibrate::CalibrateArgs),
     /// Show suites and benchmarks, drivers, metrics
     List(list::ListArgs),
     /// Check suite files without running them
     Check(check::CheckArgs),
+    /// Hold one run against another: what is slower, what is faster, what cannot be told
+    Compare(compare::CompareArgs),
+    /// Names for runs that later ones are compared with
+    Baseline(baseline::BaselineArgs),
+    /// How figures have moved from run to run, and the runs for other tools and from them
+    History(history::HistoryArgs),
     /// Render a stored run again
     Report(report::ReportArgs),
     /// Run a system under test that eventbench ships, as a process of its own
@@ -89,6 +108,9 @@ enum Command {
     Completions(completions::CompletionsArgs),
     /// Print the manual page
     Man,
+    /// Keep cores from falling asleep, for a run that asks for it
+    #[command(hide = true)]
+    Awake(awake::AwakeArgs),
 }
 
 /// An error with the code it ends with.
@@ -144,14 +166,20 @@ pub fn main() -> ExitCode {
     set_color(cli.global.color);
     let result = match &cli.command {
         Command::Run(args) => run::run(args, &cli.global),
+        Command::Duel(args) => duel::run(args, &cli.global),
+        Command::Calibrate(args) => calibrate::run(args, &cli.global),
         Command::List(args) => list::run(args),
         Command::Check(args) => check::run(args),
+        Command::Compare(args) => compare::run(args, &cli.global),
+        Command::Baseline(args) => baseline::run(args, &cli.global),
+        Command::History(args) => history::run(args, &cli.global),
         Command::Report(args) => report::run(args, &cli.global),
         Command::Init(args) => init::run(args),
         Command::Schema => schema::run(),
         Command::Doctor(args) => doctor::run(args, &cli.global),
         Command::Completions(args) => completions::run(args, Cli::command()),
         Command::Man => man::run(Cli::command()),
+        Command::Awake(args) => Err(awake::run(args)),
         Command::Service(_) => Ok(Exit::Usage),
     };
     match result {

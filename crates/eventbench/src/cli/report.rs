@@ -1,6 +1,6 @@
 //! `eventbench report`: a stored run, rendered again.
 
-use super::{Failure, Global, out, stdout_color};
+use super::{Failure, Global, out, records, stdout_color};
 use crate::exit::Exit;
 use clap::Args;
 use eventbench_core::record::{Ended, RunRecord};
@@ -18,7 +18,7 @@ Examples:
   eventbench report 20261121 -o json=run.json -o csv=raw.csv
   eventbench report --list                     the runs in the history")]
 pub struct ReportArgs {
-    /// A run's id or the beginning of it, latest, or latest~N
+    /// A run's id or the beginning of it, latest, latest~N, a baseline's name, or a record's JSON file
     #[arg(value_name = "RUN", default_value = "latest")]
     run: String,
     /// FORMAT=PATH, or FORMAT alone for standard output; may be given again
@@ -70,6 +70,30 @@ impl Output {
         self.path.is_none()
     }
 
+    /// A format of the table that goes to a file.
+    pub fn file(format: &str, path: &Path) -> Output {
+        Output {
+            format: format.to_owned(),
+            path: Some(path.to_owned()),
+        }
+    }
+
+    /// The format's name.
+    pub fn format(&self) -> &str {
+        &self.format
+    }
+
+    /// Writes what was rendered to where it goes.
+    pub fn write(&self, bytes: Vec<u8>) -> Result<(), String> {
+        match &self.path {
+            None => {
+                out(bytes);
+                Ok(())
+            }
+            Some(path) => std::fs::write(path, bytes).map_err(|e| format!("{}: {e}", path.display())),
+        }
+    }
+
     /// Refuses a file that cannot be written, before anything is measured.
     pub fn check(&self) -> Result<(), Failure> {
         self.path.as_deref().map_or(Ok(()), |path| {
@@ -109,14 +133,7 @@ pub fn write_outputs(outputs: &[Output], record: &RunRecord) -> Result<(), Failu
                 continue;
             }
         };
-        match &output.path {
-            None => out(bytes),
-            Some(path) => {
-                if let Err(e) = std::fs::write(path, bytes) {
-                    failed.push(format!("{}: {e}", path.display()));
-                }
-            }
-        }
+        failed.extend(output.write(bytes).err());
     }
     if failed.is_empty() {
         Ok(())
@@ -130,8 +147,8 @@ pub fn run(args: &ReportArgs, global: &Global) -> Result<Exit, Failure> {
     for output in &args.output {
         output.check()?;
     }
-    let history = History::open_existing(&global.history).map_err(Failure::environment)?;
     if args.list {
+        let history = History::open_existing(&global.history).map_err(Failure::environment)?;
         for run in history.list(1000).map_err(Failure::environment)? {
             let ended = match run.ended {
                 Ended::Complete => "",
@@ -152,8 +169,7 @@ pub fn run(args: &ReportArgs, global: &Global) -> Result<Exit, Failure> {
         }
         return Ok(Exit::Ok);
     }
-    let id = history.find(&args.run).map_err(Failure::environment)?;
-    let record = history.load(&id).map_err(Failure::environment)?;
+    let record = records::load(&args.run, None, global)?.record;
     if args.output.is_empty() {
         out(render(
             "terminal",

@@ -6,14 +6,23 @@ use eventbench_drivers::REGISTRY;
 use miette::{Diagnostic, LabeledSpan, SourceCode};
 
 /// The suites that the binary carries.
-pub const BUILT_IN: &[(&str, &str)] = &[("event-bus", include_str!("../../../../suites/event-bus.toml"))];
+pub const BUILT_IN: &[(&str, &str)] = &[
+    ("event-bus", include_str!("../../../../suites/event-bus.toml")),
+    ("rpc-events", include_str!("../../../../suites/rpc-events.toml")),
+];
 
 /// Finds a suite by name or by path, reads and checks it.
 pub fn load(name: &str) -> Result<(Suite, Source), Failure> {
     let source = source(name)?;
-    let suite = Suite::parse(&source).map_err(refused)?;
-    check(&suite, &source, &REGISTRY).map_err(refused)?;
+    let suite = parse_and_check(&source).map_err(refused)?;
     Ok((suite, source))
+}
+
+/// Reads and checks the text of a suite.
+pub fn parse_and_check(source: &Source) -> Result<Suite, PlanErrors> {
+    let suite = Suite::parse(source)?;
+    check(&suite, source, &REGISTRY)?;
+    Ok(suite)
 }
 
 /// The text of a suite.

@@ -7,12 +7,19 @@
     reason = "tests start the binary, wait for it with deadlines, and end when their premises do not hold"
 )]
 
+mod baselines;
+mod cluster;
 mod commands;
 mod common;
+mod duel;
 mod environment;
 mod history;
+mod interchange;
 mod limits;
+mod placement;
 mod processes;
 mod refusals;
 mod reports;
+mod rpc;
+mod trends;
 mod truth;

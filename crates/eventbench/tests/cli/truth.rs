@@ -22,6 +22,21 @@ fn measure(place: &Place, store: &[&str], load: &str, more: &str) -> (Ran, Value
     )
 }
 
+/// What times itself: repeated while the machine took the generator away for longer than 20 ms, since its faults and
+/// events then were not where the test has put them. The fifth time counts, whatever it was.
+fn undisturbed(store: &[&str], load: &str, more: &str) -> (Place, Ran, Value) {
+    for _ in 0..4 {
+        let place = Place::new();
+        let (ran, json) = measure(&place, store, load, more);
+        if figure(&json, "lateness", "max") < 20e6 {
+            return (place, ran, json);
+        }
+    }
+    let place = Place::new();
+    let (ran, json) = measure(&place, store, load, more);
+    (place, ran, json)
+}
+
 /// Mean response time by the service's own log of commits and the instants inside the stored stamps: neither the
 /// observer nor the recorder has a part in it. The tool may be off by no more than its observer's resolution: the mean
 /// gap between two looks plus the 99th percentile of it, which stands for one look that came late.
@@ -73,10 +88,9 @@ fn latency_agrees_with_the_services_own_log_of_commits() {
 /// Writer stalls of 40 ms twice a second: 8 % of the time, so that about 6 % of the events wait for more than 10 ms.
 #[test]
 fn stalls_of_the_writer_show_in_the_tail_and_not_in_the_middle() {
-    let (_load, place) = (load(), Place::new());
+    let _load = load();
     let stalls = ["--pause-every", "500ms", "--pause-for", "40ms"];
-    let (ran, json) = measure(
-        &place,
+    let (place, ran, json) = undisturbed(
         &stalls,
         r#"arrival = "constant", rate = "500/s", duration = "2500ms""#,
         NONE_LOST,
@@ -216,14 +230,9 @@ fn an_overloaded_handler_shows_the_wait_in_its_queue() {
 
 #[test]
 fn a_service_killed_for_good_loses_by_name() {
-    let (_load, place) = (load(), Place::new());
+    let _load = load();
     let more = "drain = \"500ms\"\nfault = [{ at = \"1s\", action = \"kill\", service = \"store\" }]\nlimits = [\"lost == 0\"]\n";
-    let (ran, json) = measure(
-        &place,
-        &[],
-        r#"arrival = "constant", rate = "100/s", duration = "2s""#,
-        more,
-    );
+    let (place, ran, json) = undisturbed(&[], r#"arrival = "constant", rate = "100/s", duration = "2s""#, more);
     let ran = ran.exits(1);
     assert!(ran.out.starts_with("FAIL"), "{}", ran.out);
     let (sent, delivered) = (books(&json, "sent"), books(&json, "delivered"));
@@ -262,17 +271,12 @@ fn a_fault_that_cannot_be_done_fails_the_run_and_does_no_harm() {
 /// A stop and a start are two faults; what is lost in between was due in between.
 #[test]
 fn a_service_stopped_and_started_loses_only_what_fell_into_the_gap() {
-    let (_load, place) = (load(), Place::new());
+    let _load = load();
     let fault = r#"fault = [{ at = "500ms", action = "stop", service = "store" }, { at = "1s", action = "start", service = "store" }]"#;
     let more = format!(
         "{fault}\ndrain = \"500ms\"\nlimits = [\"downtime < 30s\", \"restart < 30s\", \"gap.recovered > 1%\"]\n"
     );
-    let (ran, json) = measure(
-        &place,
-        &[],
-        r#"arrival = "constant", rate = "200/s", duration = "2s""#,
-        &more,
-    );
+    let (place, ran, json) = undisturbed(&[], r#"arrival = "constant", rate = "200/s", duration = "2s""#, &more);
     ran.exits(0);
     let rows = stored(&place);
     let lost = 400 - rows.len();
@@ -302,10 +306,9 @@ fn a_service_stopped_and_started_loses_only_what_fell_into_the_gap() {
 
 #[test]
 fn a_paused_service_shows_the_pause_although_the_publisher_went_on() {
-    let (_load, place) = (load(), Place::new());
+    let _load = load();
     let fault = r#"fault = [{ at = "500ms", action = "pause", service = "store" }, { at = "1100ms", action = "resume", service = "store" }]"#;
-    let (ran, json) = measure(
-        &place,
+    let (place, ran, json) = undisturbed(
         &[],
         r#"arrival = "constant", rate = "200/s", duration = "2s""#,
         &format!("{fault}\n{NONE_LOST}"),

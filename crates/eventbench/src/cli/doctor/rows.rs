@@ -2,6 +2,8 @@
 //!
 //! The thresholds are those at which a figure begins to say something about the machine rather than about the system.
 
+mod placement;
+
 use super::{Broker, Disk, HistoryState, Readings};
 use console::Style;
 use eventbench_engine::probes::machine::{CpuShares, DiskTrial, MachineReading, SleepTrial};
@@ -106,6 +108,7 @@ pub(super) fn rows(readings: &Readings) -> Vec<Row> {
     let machine = &readings.machine;
     vec![
         cores(machine),
+        placement::row_of(machine),
         load(machine),
         busy(readings.cpu),
         steal(readings.cpu),

@@ -101,6 +101,18 @@ fn each_fault_of_a_machine_is_found_by_its_row_alone() {
             |r| r.machine.allowed_cpus = Some(vec![0, 1]),
             "compete",
         ),
+        (
+            "placement",
+            Mark::Ok,
+            |_| (),
+            "broker=0+1,services=2+3+4,instrument=5+6+7,awake",
+        ),
+        (
+            "placement",
+            Mark::Mind,
+            |r| r.machine.allowed_cpus = None,
+            "the kernel moves the roles",
+        ),
         ("load average", Mark::Mind, |r| r.machine.load_1m = Some(4.0), "4.00"),
         (
             "load average",
@@ -248,6 +260,25 @@ fn each_fault_of_a_machine_is_found_by_its_row_alone() {
             "{name} does not keep anyone from running"
         );
     }
+}
+
+#[test]
+fn placement_says_what_it_cannot_have() {
+    let said = |allowed: &[usize], quota| {
+        let mut readings = quiet();
+        readings.machine.allowed_cpus = Some(allowed.to_vec());
+        readings.machine.cgroup_cpus = quota;
+        let row = placement::row_of(&readings.machine);
+        assert_eq!(row.verdict, Mark::Ok, "{row:?}");
+        format!("{}: {}", row.value, row.meaning)
+    };
+    assert!(said(&[4, 6], None).contains("broker=4,services=6,instrument=6,awake: it keeps"));
+    let limited = said(&[4, 6], Some(1.5));
+    assert!(
+        limited.contains("instrument=6: it keeps") && limited.contains("cannot keep"),
+        "{limited}"
+    );
+    assert!(said(&[4], None).contains("nothing to choose"));
 }
 
 #[test]
