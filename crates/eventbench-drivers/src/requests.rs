@@ -462,8 +462,14 @@ impl Session for Requesting {
         extras.extend([
             ("rejected.no_responder", self.no_responder),
             ("reconnects", self.reconnects),
-            ("wire.sent", self.links.iter().map(|l| l.connection.written_bytes()).sum()),
-            ("wire.received", self.links.iter().map(|l| l.connection.read_bytes()).sum()),
+            (
+                "wire.sent",
+                self.links.iter().map(|l| l.connection.written_bytes()).sum(),
+            ),
+            (
+                "wire.received",
+                self.links.iter().map(|l| l.connection.read_bytes()).sum(),
+            ),
         ]);
         extras
     }

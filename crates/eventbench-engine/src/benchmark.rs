@@ -360,9 +360,16 @@ fn lost_unasked(own: &[&Values], limits: &[LimitResult]) -> bool {
         .iter()
         .any(|values| values.number(&MetricKey::plain("lost")).is_some_and(|n| n > 0.0));
     let speaks = |l: &LimitResult| {
-        ["lost", "delivered.ratio", "gap.recovered", "acked", "rejected", "timed_out"]
-            .iter()
-            .any(|m| l.metric.starts_with(m))
+        [
+            "lost",
+            "delivered.ratio",
+            "gap.recovered",
+            "acked",
+            "rejected",
+            "timed_out",
+        ]
+        .iter()
+        .any(|m| l.metric.starts_with(m))
     };
     lost && !limits.iter().any(speaks)
 }

@@ -45,7 +45,11 @@ pub fn benchmark(series: &RunSeries, trends: &[Trend], options: &RenderOptions) 
         .collect();
     page.lines(&names, trends);
     if trends.iter().any(|t| t.gate) {
-        page.line("* decides: a change of it for the worse is what `eventbench history --alert` looks for");
+        page.wrapped(
+            "* decides: a change of it for the worse is what `eventbench history --alert` looks for",
+            "",
+            "  ",
+        );
     }
     page.left_out(series);
     page.finish()

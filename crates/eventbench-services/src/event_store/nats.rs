@@ -23,8 +23,6 @@ pub(crate) const SUBSCRIPTION_CAPACITY: usize = 1 << 20;
 const GROUP: usize = 1_024;
 /// How long the broker may take to confirm a subscription.
 pub(crate) const CONFIRM_LIMIT: Duration = Duration::from_secs(5);
-/// Most time that a drain waits for the broker to have seen the end of the subscription.
-const DRAIN_CONFIRM_LIMIT: Duration = Duration::from_millis(250);
 
 /// What a source of events needs of the service.
 pub(crate) struct Source {
@@ -36,8 +34,6 @@ pub(crate) struct Source {
     pub(crate) ready: oneshot::Sender<()>,
     /// Becomes true when the service is to stop.
     pub(crate) stop: watch::Receiver<bool>,
-    /// The connection for queries and the runtime that drives it: the second line on which a drain asks the broker.
-    pub(crate) control: (tokio::runtime::Handle, Client),
 }
 
 /// Hears what happens to a connection.
@@ -65,6 +61,7 @@ pub(crate) async fn run(source: Source, queue_group: String) -> Result<(), Servi
         action: action.to_owned(),
         cause,
     };
+    let draining = |cause: async_nats::UnsubscribeError| failed("draining", cause.to_string());
     let on_event = note_events(Arc::clone(&source.stats));
     let client = source
         .broker
@@ -85,70 +82,18 @@ pub(crate) async fn run(source: Source, queue_group: String) -> Result<(), Servi
         _ = stop.wait_for(|stop| *stop) => {
             // First what the broker has queued for us up to now, however much that is; then the little that it sends
             // until the subscription ends.
-            tokio::select! {
-                () = hand_over.until_end(&mut events) => {}
-                caught_up = confirm(&client, CONFIRM_LIMIT) => {
-                    if let Err(cause) = caught_up {
-                        tracing::warn!("events that the broker still held for this service are lost: {cause}");
-                    }
-                }
-            }
-            drain(&client, &mut events, &source.control).await?;
+            hand_over.until_confirmed(&client, &mut events).await;
+            // The library's own drain forgets a subscription the next time that it has read its socket empty, without
+            // waiting for the broker to have seen the end, and so loses what comes in between. So the broker is asked to
+            // end it after more messages than it can count, which it does at once, while the library waits for that
+            // many: what it says next on the connection then comes after the last event.
+            events.unsubscribe_after(u64::MAX).await.map_err(draining)?;
+            hand_over.until_confirmed(&client, &mut events).await;
+            // Nothing more comes; what is here already is still given out.
+            events.unsubscribe().await.map_err(draining)?;
             hand_over.until_end(&mut events).await;
             Ok(())
         }
-    }
-}
-
-/// Ends the subscription so that what the broker has sent already still arrives.
-///
-/// The client library ends a drained subscription the next time that it has read its socket empty, without waiting
-/// for the broker to see the end. So this holds the thread, and with it the library, until the other connection has
-/// seen that the broker dropped the subscription: by then everything is on its way to our socket. What does not fit
-/// the socket's buffer in that time (a flood of hundreds of thousands of events a second) may still be lost to the
-/// queue group; core NATS promises no more, JetStream does.
-async fn drain(
-    client: &Client,
-    events: &mut Subscriber,
-    control: &(tokio::runtime::Handle, Client),
-) -> Result<(), ServiceError> {
-    let failed = |cause: String| ServiceError::Nats {
-        action: "draining".to_owned(),
-        cause,
-    };
-    // The broker takes one connection's commands in order: once nobody listens to the marker, nobody does to the events.
-    let marker_subject = client.new_inbox();
-    let mut marker = client
-        .subscribe(marker_subject.clone())
-        .await
-        .map_err(|cause| failed(cause.to_string()))?;
-    events.drain().await.map_err(|cause| failed(cause.to_string()))?;
-    marker.drain().await.map_err(|cause| failed(cause.to_string()))?;
-    // Lets the library's task send all of it.
-    tokio::task::yield_now().await;
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let (handle, other) = control.clone();
-    handle.spawn(async move {
-        let gone = async {
-            while !has_no_listener(&other, &marker_subject).await {}
-            // One more exchange gives the broker the time to write what it had still queued for us.
-            let _ = confirm(&other, DRAIN_CONFIRM_LIMIT).await;
-        };
-        let _ = tokio::time::timeout(DRAIN_CONFIRM_LIMIT, gone).await;
-        let _ = sender.send(());
-    });
-    if receiver.recv_timeout(2 * DRAIN_CONFIRM_LIMIT).is_err() {
-        tracing::warn!("the broker did not confirm the end of the subscription; events on their way may be lost");
-    }
-    Ok(())
-}
-
-/// Whether the broker says that nobody subscribes to `subject`. A listener that does not answer is not waited for.
-async fn has_no_listener(client: &Client, subject: &str) -> bool {
-    let request = async_nats::Request::new().timeout(Some(Duration::from_millis(2)));
-    match client.send_request(subject.to_owned(), request).await {
-        Ok(_) => false,
-        Err(cause) => cause.kind() == async_nats::RequestErrorKind::NoResponders,
     }
 }
 
@@ -169,6 +114,18 @@ impl<'a> HandOver<'a> {
             max_payload,
             refusals: RateLimit::default(),
             group: Vec::with_capacity(GROUP),
+        }
+    }
+
+    /// Returns when everything has been handed over that the broker had sent before it heard of this.
+    async fn until_confirmed(&mut self, client: &Client, events: &mut Subscriber) {
+        tokio::select! {
+            () = self.until_end(events) => {}
+            caught_up = confirm(client, CONFIRM_LIMIT) => {
+                if let Err(cause) = caught_up {
+                    tracing::warn!("events that the broker still held for this service are lost: {cause}");
+                }
+            }
         }
     }
 

@@ -137,12 +137,7 @@ async fn serve(args: Args, stop: impl Future<Output = ()> + Send + 'static) -> R
             });
             spawn_direct(path.clone(), direct, ready_sender, stop_receiver)
         }
-        (None, queries) => {
-            let control = queries
-                .as_ref()
-                .map(|queries| (tokio::runtime::Handle::current(), queries.client.clone()));
-            spawn_nats(&args, &queue, &stats, control, settled, ready_sender, stop_receiver)
-        }
+        (None, _) => spawn_nats(&args, &queue, &stats, settled, ready_sender, stop_receiver),
     };
     let mut source = match source {
         Ok(source) => source,
@@ -230,16 +225,11 @@ fn spawn_nats(
     args: &Args,
     queue: &Arc<Queue>,
     stats: &Arc<Stats>,
-    control: Option<(tokio::runtime::Handle, Client)>,
     settled: mpsc::UnboundedReceiver<Vec<super::writer::Settled>>,
     ready: oneshot::Sender<()>,
     stop: watch::Receiver<bool>,
 ) -> Result<Ended, ServiceError> {
     const NAME: &str = "event-source";
-    let control = control.ok_or_else(|| ServiceError::Thread {
-        name: NAME,
-        cause: "there is no connection for queries".to_owned(),
-    })?;
     let source = Source {
         broker: args.broker.clone(),
         queue: Arc::clone(queue),
@@ -247,7 +237,6 @@ fn spawn_nats(
         max_payload: args.max_payload.get(),
         ready,
         stop,
-        control,
     };
     let names = jetstream::Names {
         stream: args.stream.clone(),

@@ -203,7 +203,7 @@ fn fib(sample: &str) -> CriterionBenchmark {
 #[test]
 fn estimates_of_criterion_come_with_their_intervals() {
     let linear = fib(r#"{"sampling_mode":"Linear","iters":[100.0,200.0],"times":[950.0,1950.0]}"#);
-    let record = read_criterion(&[linear.clone()], 1_762_179_936_000, &origin()).unwrap();
+    let record = read_criterion(std::slice::from_ref(&linear), 1_762_179_936_000, &origin()).unwrap();
     let b = &record.benchmarks[0];
     assert_eq!((b.name.as_str(), b.category.as_str()), ("fib/iterative/20", "fib"));
     let mean = b.figure("response_time", &[], "mean").unwrap();
@@ -433,10 +433,7 @@ fn formats_are_told_apart() {
         assert_eq!(ImportFormat::named(name).map(ImportFormat::name), Some(name));
     }
     assert_eq!(ImportFormat::of(&pytest(STATS)), Some(ImportFormat::PytestBenchmark));
-    assert_eq!(
-        ImportFormat::of(&format!("\u{feff}\"time\",\"a\"\n")),
-        Some(ImportFormat::Otava)
-    );
+    assert_eq!(ImportFormat::of("\u{feff}\"time\",\"a\"\n"), Some(ImportFormat::Otava));
     for text in ["", "\u{feff}", "{}", "a,b\n1,2\n", "hello"] {
         assert_eq!(ImportFormat::of(text), None, "{text:?}");
     }

@@ -67,11 +67,12 @@ Examples:
   eventbench calibrate --only EB-1 --plan 3%  how many pairs and minutes to see a change of 3 %?
   eventbench calibrate --list                 what is known of this machine, of all suites
 
-What is found is kept in the history for this machine, its placement and the suite; from then on every comparison says which
-change is too small to be seen, and refuses to call a smaller one. Calibrate when the machine is as busy as it will be when
-it measures, and again when that changes. The newest 20 calibrations count.
+What is found is kept in the history for this machine, its placement and the suite. From then on every
+comparison says which change is too small to be seen, and does not call a smaller one. Calibrate while
+the machine is as busy as it will be when it measures. The newest 20 calibrations count.
 
-Exit codes: 0; 4 when nothing is known yet (--plan, --list) or a benchmark gave nothing to know; 130 when interrupted.";
+Exit codes: 0; 4 when nothing is known yet (--plan, --list) or a benchmark gave nothing to know; 130
+when interrupted.";
 
 /// Runs the command.
 pub fn run(args: &CalibrateArgs, global: &Global) -> Result<Exit, Failure> {

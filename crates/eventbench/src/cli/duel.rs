@@ -100,11 +100,13 @@ Examples:
   eventbench duel --only EB-1 --a nats-version=2.11.3 --b nats-version=2.15.1 -o markdown=duel.md
   eventbench duel my-suite.toml --b benchmark.query.load.connections=4
 
-Each pair is one trial of either variant on a fresh broker, services and database, in an order drawn from the seed.
-Both runs are kept in the history, and `eventbench compare A B` gives the same answer again.
+Each pair is one trial of either variant on a fresh broker, services and database, in an order drawn
+from the seed. Both runs are kept in the history; `eventbench compare A B` gives the same answer again.
 
-Exit codes: 0 when the second variant is not worse, or cannot be told apart (--strict: 1); 1 when it is worse or breaks;
-4 when there is nothing to compare; 5 when the instrument could not be trusted; 130 when interrupted.";
+Exit codes: 0 when the second variant is not worse, or cannot be told apart (--strict: 1); 1 when it is
+worse or a trial of it fails; 3 when a variant could not be run at all; 4 when there is nothing to
+compare, as when a trial of the first fails; 5 when the instrument could not be trusted; 130 when
+interrupted.";
 
 /// Runs the command.
 pub fn run(args: &DuelArgs, global: &Global) -> Result<Exit, Failure> {

@@ -7,13 +7,15 @@ use eventbench_core::units::Unit;
 use eventbench_store::History;
 use eventbench_testkit::golden;
 use serde_json::Value;
+use std::sync::LazyLock;
 
 const DAY_MS: i64 = 86_400_000;
 const BENCH: &str = "single-event-latency";
 
 /// A run of the golden suite in which everything takes `factor` of its time; a day after the one before it.
 fn run(number: usize, factor: f64) -> RunRecord {
-    let mut record = golden::all_pass();
+    static GOLDEN: LazyLock<RunRecord> = LazyLock::new(golden::all_pass);
+    let mut record = GOLDEN.clone();
     record.run.id = format!("2026{number:04}-060000-abcd");
     record.run.started_unix_ms = 1_767_247_200_000 + number as i64 * DAY_MS;
     record.run.source = Some(Revision {
@@ -188,12 +190,12 @@ fn only_runs_that_are_alike_are_compared() {
     let place = Place::new();
     let mut records = at_levels(&[(30, 1.0), (12, 2.0)]);
     let others = &mut records[30..];
-    others[0].run.ended = Ended::Interrupted;
+    others[0].run.overrides = vec!["--rate 5/s".to_owned()];
     others[1].run.environment.cpu = "Another CPU".to_owned();
     others[2].run.profile = "quick".to_owned();
     others[3].benchmarks[0].verdict = Verdict::Invalid;
     others[4].benchmarks[0].verdict = Verdict::NoData;
-    others[5].run.overrides = vec!["--rate 5/s".to_owned()];
+    others[5].run.ended = Ended::Interrupted;
     for other in &mut others[6..] {
         other.run.source = None;
     }
@@ -343,7 +345,7 @@ fn a_run_knows_the_commit_that_it_was_made_from() {
     place.write(
         "suite.toml",
         "[suite]\nname = \"t\"\nmax_lateness = \"10s\"\n[[benchmark]]\nname = \"one\"\ntrials = 1\n\
-         drive = { driver = \"fake\" }\nload = { arrival = \"constant\", rate = \"100/s\", duration = \"200ms\" }\n",
+         drive = { driver = \"fake\", latency = \"1ms\" }\nload = { arrival = \"constant\", rate = \"100/s\", duration = \"200ms\" }\n",
     );
     let mut command = place.tool(&["run", "suite.toml", "-o", "json=run.json"]);
     for name in ["GITHUB_SHA", "CI_COMMIT_SHA", "GIT_COMMIT"] {

@@ -305,7 +305,7 @@ mod tests {
         for part in [
             "(a machine)",
             "response_time p(50)",
-            "100 µs",
+            "µs",
             "20 in 1",
             "1 further figure",
         ] {

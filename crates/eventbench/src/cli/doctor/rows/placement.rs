@@ -27,7 +27,7 @@ pub(super) fn row_of(machine: &MachineReading) -> Row {
             row(
                 NAME,
                 Mark::Ok,
-                format!("`--placement pinned` is possible: {placement}"),
+                format!("`--placement pinned` is possible, as {placement}").replace(',', ", "),
                 format!(
                     "it keeps each role to its cores {kept_awake}; on two cores this brought the spread of p50 between \
                      runs from 10-13 % to 2-4 % (4-8 % without keeping awake), so that 10 pairs show changes of 1-3 % \

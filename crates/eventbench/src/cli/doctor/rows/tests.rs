@@ -105,7 +105,7 @@ fn each_fault_of_a_machine_is_found_by_its_row_alone() {
             "placement",
             Mark::Ok,
             |_| (),
-            "broker=0+1,services=2+3+4,instrument=5+6+7,awake",
+            "broker=0+1, services=2+3+4, instrument=5+6+7, awake",
         ),
         (
             "placement",
@@ -272,7 +272,7 @@ fn placement_says_what_it_cannot_have() {
         assert_eq!(row.verdict, Mark::Ok, "{row:?}");
         format!("{}: {}", row.value, row.meaning)
     };
-    assert!(said(&[4, 6], None).contains("broker=4,services=6,instrument=6,awake: it keeps"));
+    assert!(said(&[4, 6], None).contains("broker=4, services=6, instrument=6, awake: it keeps"));
     let limited = said(&[4, 6], Some(1.5));
     assert!(
         limited.contains("instrument=6: it keeps") && limited.contains("cannot keep"),
