@@ -34,7 +34,12 @@ pub fn search_trial(
         let mut step = benchmark.clone();
         step.load.value.rate = Some(Rate(rate));
         let mut result = run_trial(engine, plan, &step, "", number, sink)?;
-        let held = holds(&limits, &result);
+        let mut held = holds(&limits, &result);
+        if !held && !result.interrupted && !engine.stopped() {
+            // A stall of the machine is not the knee of the system: a rate fails when it fails twice.
+            result = run_trial(engine, plan, &step, "", number, sink)?;
+            held = holds(&limits, &result);
+        }
         let shown = Unit::PerSecond.show(rate);
         tried.push(format!("{shown} {}", if held { "held" } else { "did not hold" }));
         sink.hear(Event::Note(format!("{}: {}", benchmark.name.value, tried.join(", "))));

@@ -354,11 +354,14 @@ pub fn judge_limit(limit: &Limit, trials: &[&Values], warn_margin: f64, overridd
     }
 }
 
+/// Gauges that are counts of events in another form.
+const SHARES_OF_EVENTS: &[&str] = &["delivered.ratio", "acked.ratio", "gap.recovered"];
+
 /// The value that a limit judges: the median trial's, but of counts and shares of events the worst trial's. A trial that
 /// lost an event has lost it, whatever the others did.
 fn judged(figure: &Figure, limit: &Limit) -> Option<f64> {
-    let books = definition(&limit.key.metric)
-        .is_some_and(|m| m.kind == Kind::Count || (m.kind == Kind::Gauge && m.id.starts_with("delivered.ratio")));
+    let books =
+        definition(&limit.key.metric).is_some_and(|m| m.kind == Kind::Count || SHARES_OF_EVENTS.contains(&m.id));
     let known = || figure.trials.iter().flatten().copied();
     match limit.comparison {
         _ if !books => figure.value,
@@ -552,6 +555,20 @@ mod tests {
             (result.outcome, result.value, result.straddles),
             (Verdict::Pass, Some(6e6), true)
         );
+    }
+
+    #[test]
+    fn a_share_of_events_is_judged_by_the_worst_trial() {
+        let trial = |share: f64| {
+            let mut values = Values::default();
+            values.gauge("acked.ratio", share);
+            values
+        };
+        let (good, bad) = (trial(1.0), trial(0.2));
+        let limit = Limit::parse(&entry("acked.ratio == 100%")).unwrap();
+        let verdict = |trials: &[&Values]| judge_limit(&limit, trials, 0.2, None).outcome;
+        assert_eq!(verdict(&[&good, &good, &good]), Verdict::Pass);
+        assert_eq!(verdict(&[&good, &bad, &good]), Verdict::Fail);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Questions to the JetStream API of the run's broker: one at a time, over a connection of its own.
 
 use crate::endpoint;
-use crate::wire::{Connection, Deadline, Op};
+use crate::wire::{Connection, Deadline, Op, encode};
 use eventbench_core::driver::DriverError;
 use eventbench_core::trial::Variables;
 use serde_json::Value;
@@ -122,6 +122,39 @@ impl Control {
                 return read(subject, message.payload);
             }
         }
+    }
+}
+
+/// How long one probe may take; what is not answered is asked again.
+const PROBE: Duration = Duration::from_millis(500);
+
+impl Control {
+    /// Whether a message on `subject` would reach its stream's leader, without storing one: it expects to be stored in a
+    /// stream that does not exist, which the leader refuses.
+    ///
+    /// # Errors
+    /// When the connection is lost.
+    pub fn reaches_a_stream(&mut self, subject: &str) -> Result<bool, DriverError> {
+        self.asked += 1;
+        let reply = format!("{}{}", self.inbox, self.asked);
+        let address = self.connection.address().to_owned();
+        let broken = |e| endpoint::broken(&address, e);
+        let mut headers = Vec::new();
+        encode::header_block(&mut headers, [("Nats-Expected-Stream", "none of this name")]);
+        self.connection
+            .hpub_frame(subject, Some(reply.as_bytes()), &headers, b"")
+            .map_err(broken)?;
+        let until = Deadline::after(PROBE);
+        while self.connection.poll_read(until).map_err(broken)? {
+            while let Some(op) = self.connection.next_op() {
+                if let Op::Msg(message) = op.map_err(broken)?
+                    && message.subject == reply.as_bytes()
+                {
+                    return Ok(message.status().is_none());
+                }
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Held {
 const ASK_AGAIN_NS: u64 = 20_000_000;
 /// How often in all: a minute.
 const QUESTIONS: u32 = 3_000;
+/// How often a probe is sent: from two seconds, where nobody listens, to a minute, where nobody answers.
+const REACH_QUESTIONS: u32 = 120;
 
 /// The server's number of "stream not found".
 const NOT_FOUND: u64 = 10_059;
@@ -119,7 +121,30 @@ impl Stream {
             made,
         };
         self.wait_current(&mut control)?;
+        self.wait_reachable(&mut control)?;
         Ok(held)
+    }
+
+    /// Waits until a message from our server reaches the stream: in a cluster, the others hear of a new stream's subjects
+    /// a little later than its replicas are current.
+    fn wait_reachable(&self, control: &mut Control) -> Result<(), DriverError> {
+        let clock = Clock::Monotonic;
+        for subject in self.subjects.iter().map(|s| s.replace(['*', '>'], "probe")) {
+            let mut questions = 0;
+            while !control.reaches_a_stream(&subject)? {
+                questions += 1;
+                if questions == REACH_QUESTIONS {
+                    return Err(DriverError::new(
+                        format!("stream \"{}\"", self.name),
+                        format!(
+                            "messages on \"{subject}\" do not reach it; has it a leader, and does the server allow the subject?"
+                        ),
+                    ));
+                }
+                clock.sleep_until(clock.now_ns() + ASK_AGAIN_NS);
+            }
+        }
+        Ok(())
     }
 
     fn same(&self, info: &Value) -> Result<(), DriverError> {
