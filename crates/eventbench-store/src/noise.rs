@@ -10,7 +10,7 @@ use rusqlite::{TransactionBehavior, params};
 const SESSIONS: i64 = 20;
 
 impl History {
-    /// Adds a calibration of a figure on a machine; of those there are the newest [`SESSIONS`] are kept.
+    /// Adds a calibration of a figure on a machine; of those, the newest twenty are kept.
     ///
     /// # Errors
     /// When the file cannot be written.

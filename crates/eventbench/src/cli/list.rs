@@ -7,6 +7,7 @@ use comfy_table::{Table, presets};
 use eventbench_core::arrival::ARRIVALS;
 use eventbench_core::metric::{METRICS, STATISTICS};
 use eventbench_core::payload::FIELDS;
+use eventbench_core::plan::Benchmark;
 use eventbench_drivers::{DRIVERS, OBSERVERS, READY};
 use eventbench_report::REPORTS;
 use eventbench_services::SERVICES;
@@ -102,7 +103,7 @@ pub fn run(args: &ListArgs) -> Result<Exit, Failure> {
     };
     for name in names {
         let (suite, _) = suites::load(&name)?;
-        let rows = suite.benchmark.iter().map(|b| {
+        let rows = suite.benchmark.iter().flat_map(Benchmark::swept).map(|b| {
             vec![
                 b.name.value.clone(),
                 b.requirement.clone().unwrap_or_default(),

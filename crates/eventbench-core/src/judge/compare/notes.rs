@@ -87,8 +87,9 @@ pub(super) fn about(task: &Task<'_>, rows: &[ComparedRow]) -> Vec<String> {
         .filter(|n| *n < FEW_TRIALS)
     {
         notes.push(format!(
-            "{fewest} {} a side say little: from {FEW_TRIALS} on an interval is worth its name, ten are better (--trials 10)",
-            if fewest == 1 { "trial" } else { "trials" }
+            "{fewest} {} a side say little: from {FEW_TRIALS} on an interval is worth its name, ten are better ({} 10)",
+            if fewest == 1 { "trial" } else { "trials" },
+            if task.options.paired { "--pairs" } else { "--trials" }
         ));
     }
     if gates().all(|r| r.visible.is_none()) {
