@@ -16,7 +16,7 @@ if ! [[ $seconds =~ ^[1-9][0-9]*$ ]]; then
   exit 2
 fi
 shift || true
-if (($# > 0)); then targets=("$@"); else targets=(plan limit wire); fi
+if (($# > 0)); then targets=("$@"); else targets=(plan limit wire sse http_response); fi
 
 if ! command -v "${CXX:-c++}" >/dev/null; then
   echo "fuzz: no C++ compiler \"${CXX:-c++}\" on PATH; libFuzzer is built with one (g++ or clang++)" >&2

@@ -3,6 +3,8 @@
 //! The hot loop belongs to the session: dynamic dispatch happens once a lane, never once an event.
 
 use crate::lane::Lane;
+use crate::metric::{MetricKey, MetricValue};
+use crate::observe::{Causes, HopTimes};
 use crate::payload::Template;
 use crate::plan::{Settings, SettingsError};
 use crate::trial::{StreamSpec, Trial, Variables};
@@ -98,6 +100,22 @@ pub trait Session: Send {
     /// How often each of several instances has answered, by name; `None` where that was not asked for.
     fn shares(&self) -> Option<Shares> {
         None
+    }
+
+    /// What the session measured beyond the lane's books: distributions and counts by metric, with tags where needed.
+    /// Lanes' values are added up. Asked once, when the lane has ended.
+    fn measures(&mut self) -> Vec<(MetricKey, MetricValue)> {
+        Vec::new()
+    }
+
+    /// The events that did not end well, by cause. Asked once, when the lane has ended.
+    fn causes(&mut self) -> Causes {
+        Causes::default()
+    }
+
+    /// Where the time of the events went, as the system itself told. Asked once, when the lane has ended.
+    fn hops(&mut self) -> HopTimes {
+        HopTimes::default()
     }
 }
 

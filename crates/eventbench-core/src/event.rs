@@ -1,6 +1,7 @@
 //! What a live display hears while a run goes on.
 
 use crate::judge::Verdict;
+use crate::record::{BenchmarkRecord, RunHead};
 
 /// Something worth telling at once.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +20,8 @@ pub enum Event {
         benchmarks: usize,
         /// About how long it will take, in seconds.
         expected_s: f64,
+        /// The head of its record, for reports that are made while it goes on; absent where two runs go on in turn.
+        head: Option<Box<RunHead>>,
     },
     /// A benchmark begins.
     BenchmarkStarted {
@@ -48,10 +51,18 @@ pub enum Event {
         sent_per_s: f64,
         /// Events that ended per second of late.
         done_per_s: f64,
-        /// p99 of the running second in nanoseconds; 0 when unknown.
+        /// Median of the last whole second in nanoseconds; 0 when unknown.
+        p50_ns: u64,
+        /// p99 of the last whole second in nanoseconds; 0 when unknown.
         p99_ns: u64,
         /// Events sent and not yet ended.
         open: u64,
+        /// Events sent since the trial began, warm-up included.
+        sent: u64,
+        /// Events that ended well since the trial began.
+        done: u64,
+        /// Events that ended otherwise since the trial began: rejected, timed out, disconnected.
+        failed: u64,
     },
     /// Something was done to a service.
     Marked(String),
@@ -63,6 +74,8 @@ pub enum Event {
         verdict: Verdict,
         /// Its figures in one line.
         summary: String,
+        /// Its record without its trials, which are what is large in it.
+        outline: Box<BenchmarkRecord>,
     },
     /// Something that the user should know.
     Note(String),

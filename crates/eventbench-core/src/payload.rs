@@ -16,6 +16,10 @@ pub const FIELDS: &[(&str, &str)] = &[
     ("{text:N}", "N seeded letters a to p"),
     ("{hex:N}", "N seeded hexadecimal digits"),
     (
+        "{items:N:GROUPS}",
+        "a JSON list of N seeded items of GROUPS groups, each [id, group, kind, bytes, instant]",
+    ),
+    (
         "{int:LOW..HIGH}",
         "a seeded whole number from LOW up to, not including, HIGH",
     ),
@@ -31,6 +35,7 @@ enum Piece {
     Text(usize, u64),
     Hex(usize, u64),
     Int(u64, u64, u64),
+    Items(u64, u64, u64),
 }
 
 /// A parsed template.
@@ -107,6 +112,7 @@ impl Template {
                 }
                 Piece::Text(len, salt) => letters(word_seed(content, *salt), *len, out),
                 Piece::Hex(len, salt) => hex(word_seed(content, *salt), *len, out),
+                Piece::Items(count, groups, salt) => items(content, *count, *groups, *salt, out),
                 Piece::Int(low, high, salt) => decimal(low + word_seed(content, *salt) % (high - low), out),
             }
         }
@@ -163,6 +169,19 @@ fn piece(name: &str, salt: u64) -> Result<Piece, String> {
         ("now_ms", None) => Piece::NowMs,
         ("text", _) => Piece::Text(size()?, salt),
         ("hex", _) => Piece::Hex(size()?, salt),
+        ("items", Some(sizes)) => {
+            let sizes = sizes
+                .split_once(':')
+                .and_then(|(n, groups)| Some((n.parse().ok()?, groups.parse().ok()?)));
+            match sizes {
+                Some((n @ 1..=100_000, groups)) if groups > 0 && groups <= n => Piece::Items(n, groups, salt),
+                _ => {
+                    return Err(format!(
+                        "{{{name}}}: expected {{items:N:GROUPS}} with at most 100,000 items and not more groups than items"
+                    ));
+                }
+            }
+        }
         ("int", Some(range)) => {
             let bounds = range
                 .split_once("..")
@@ -219,6 +238,38 @@ fn letters(seed: u64, len: usize, out: &mut Vec<u8>) {
     let rest = words.into_remainder();
     let last = word(i);
     rest.copy_from_slice(&last[..rest.len()]);
+}
+
+/// Items of a batch. Item `i` is `["<stream>-<seq>-<i>","ns<i mod groups>","kind-<0 to 7>",<bytes>,<instant>]`; kind and
+/// bytes (64 to 1,000,063) come from the word of (seed, stream, seq, i); the instants, nanoseconds since the Unix epoch,
+/// are a millisecond apart.
+fn items(content: &Content, count: u64, groups: u64, salt: u64, out: &mut Vec<u8>) {
+    let stamp = &content.stamp;
+    let word = word_seed(content, salt);
+    let at_ns = content.epoch_ms.max(0) as u64 * 1_000_000 + stamp.intended_ns;
+    out.push(b'[');
+    for i in 0..count {
+        if i > 0 {
+            out.push(b',');
+        }
+        let drawn = mix(word ^ i);
+        out.extend_from_slice(b"[\"");
+        for part in [u64::from(stamp.stream), stamp.seq] {
+            decimal(part, out);
+            out.push(b'-');
+        }
+        decimal(i, out);
+        out.extend_from_slice(b"\",\"ns");
+        decimal(i % groups, out);
+        out.extend_from_slice(b"\",\"kind-");
+        decimal((drawn >> 32) % 8, out);
+        out.extend_from_slice(b"\",");
+        decimal(64 + drawn % 1_000_000, out);
+        out.push(b',');
+        decimal(at_ns + i * 1_000_000, out);
+        out.push(b']');
+    }
+    out.push(b']');
 }
 
 #[inline]

@@ -174,9 +174,36 @@ pub struct BenchmarkRecord {
     /// Whether it was cut off by the user.
     #[serde(default)]
     pub interrupted: bool,
+    /// Its grade, where the suite grades it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grade: Option<Grade>,
 }
 
 impl BenchmarkRecord {
+    /// The record without its trials: figures, limits and verdict, which are small however long the run was.
+    pub fn outline(&self) -> BenchmarkRecord {
+        BenchmarkRecord {
+            name: self.name.clone(),
+            about: self.about.clone(),
+            requirement: self.requirement.clone(),
+            category: self.category.clone(),
+            tags: self.tags.clone(),
+            load: self.load.clone(),
+            closed_loop: self.closed_loop,
+            observed_by: self.observed_by.clone(),
+            verdict: self.verdict,
+            figures: self.figures.clone(),
+            baseline: self.baseline.clone(),
+            limits: self.limits.clone(),
+            checks: self.checks.clone(),
+            warnings: self.warnings.clone(),
+            trials: Vec::new(),
+            error: self.error.clone(),
+            interrupted: self.interrupted,
+            grade: self.grade.clone(),
+        }
+    }
+
     /// A figure by metric, tag and statistic.
     pub fn figure(&self, metric: &str, tags: &[(&str, &str)], stat: &str) -> Option<&Figure> {
         self.figures.iter().find(|f| {
@@ -232,6 +259,62 @@ pub struct TrialRecord {
     pub marks: Vec<Mark>,
     /// What went wrong, in words.
     pub errors: Vec<String>,
+    /// Events that did not end well, grouped by cause, the most frequent first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<Cause>,
+    /// Where the time of an event went, where the system told: the hops in the order of the path, parts of a hop behind it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hops: Vec<Hop>,
+}
+
+/// Events that ended for the same cause.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cause {
+    /// The cause, without anything that differs from event to event: "status 503", "rule run-finished-missing".
+    pub cause: String,
+    /// Which stream or task it befell; empty when there is only one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub stream: String,
+    /// How many, warm-up included.
+    pub count: u64,
+    /// Seconds from the start of the schedule at which the first ended.
+    pub first_s: f64,
+    /// The same for the last.
+    pub last_s: f64,
+    /// The first offender in its own words, cut to a few hundred characters.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub example: String,
+}
+
+/// A stretch of an event's path, on average over the measured events of a trial. Offsets count from the intended instant.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hop {
+    /// Its name: "orchestrator: wait", "to the reducer".
+    pub name: String,
+    /// The hop that it is a part of; absent for the hops that make up the path, of which each begins where the last ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub within: Option<String>,
+    /// Events behind the figures.
+    pub count: u64,
+    /// Mean offset of its beginning, in nanoseconds.
+    pub begin_ns: f64,
+    /// Mean offset of its end, in nanoseconds.
+    pub end_ns: f64,
+    /// Median length in nanoseconds.
+    pub p50_ns: f64,
+    /// 99th percentile of the length in nanoseconds, whatever the number of events.
+    pub p99_ns: f64,
+}
+
+/// How good a benchmark's figure is by the suite's own scale; it never decides a verdict.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Grade {
+    /// "A", "B" or "C"; absent without data.
+    pub grade: Option<String>,
+    /// What was graded, such as "response_time mean".
+    pub of: String,
+    /// The scale in words, such as "A < 1 ms, B < 2 ms".
+    pub scale: String,
 }
 
 /// Something that happened at an instant of a trial.

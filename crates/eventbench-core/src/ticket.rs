@@ -30,6 +30,8 @@ pub struct Ticket {
     pub stream: u32,
     /// Its number within the stream, from 0.
     pub seq: u64,
+    /// The virtual user whose task it is; 0 where there are none.
+    pub user: u32,
     /// When it is meant to be sent.
     pub intended_ns: u64,
     /// When it was sent; 0 until then.

@@ -1,6 +1,7 @@
 //! A trial as those who open drivers and observers see it, and what its threads share.
 
 use crate::host::{Clock, Host};
+use crate::observe::Recorder;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -68,7 +69,11 @@ pub struct Signals {
     pub acked: AtomicU64,
     /// Distinct events seen so far.
     pub delivered: AtomicU64,
-    /// p99 of the running second, for a display.
+    /// Events settled as anything else so far.
+    pub failed: AtomicU64,
+    /// Median of the last whole second, for a display.
+    pub recent_p50_ns: AtomicU64,
+    /// p99 of the last whole second, for a display.
     pub recent_p99_ns: AtomicU64,
     /// Instants after which the first event intended later is wanted; 0 when unset.
     pub marks: [AtomicU64; MARKS],
@@ -94,6 +99,13 @@ impl Signals {
                 first.store(at_ns, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Shows a display what a recorder knows of its last whole second; of several recorders, the last to tell is shown.
+    pub fn show_recent(&self, recorder: &Recorder) {
+        let (p50_ns, p99_ns) = recorder.recent_ns();
+        self.recent_p50_ns.store(p50_ns, Ordering::Relaxed);
+        self.recent_p99_ns.store(p99_ns, Ordering::Relaxed);
     }
 
     /// Whether to stop now.

@@ -82,9 +82,7 @@ impl View {
             self.signals
                 .delivered
                 .fetch_add(std::mem::take(&mut self.delivered), Ordering::Relaxed);
-            self.signals
-                .recent_p99_ns
-                .store(self.recorder.recent_p99_ns(), Ordering::Relaxed);
+            self.signals.show_recent(&self.recorder);
         }
     }
 

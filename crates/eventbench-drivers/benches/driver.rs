@@ -53,7 +53,7 @@ fn drive(server: &NatsServer, settings: &str, arrival: Arrival, events: Option<u
         id: 0,
         schedule,
         window,
-        streams: 1,
+        streams: vec![String::new()],
         deadline_ns: window.measure_until_ns + 10_000_000_000,
         settles_response: true,
         promises_delivery: true,

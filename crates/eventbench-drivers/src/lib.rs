@@ -1,9 +1,11 @@
 //! Drivers and observers of eventbench: one file a protocol, one row a table.
 
+mod agui;
 mod codec;
 mod direct;
 mod endpoint;
 mod fake;
+mod http;
 mod jetstream;
 mod mix;
 mod nats;
@@ -13,6 +15,8 @@ mod nats_subscription;
 mod ready;
 mod requests;
 mod sqlite;
+pub mod sse;
+mod told;
 pub mod wire;
 
 use eventbench_core::driver::{DriverDef, ObserverDef, ReadyDef, Registry};
@@ -24,6 +28,8 @@ pub const DRIVERS: &[DriverDef] = &[
     nats_floor::DRIVER,
     jetstream::DRIVER,
     direct::DRIVER,
+    http::HTTP,
+    http::SSE,
     fake::DRIVER,
 ];
 
@@ -31,7 +37,7 @@ pub const DRIVERS: &[DriverDef] = &[
 pub const OBSERVERS: &[ObserverDef] = &[sqlite::OBSERVER, nats_subscription::OBSERVER, jetstream::OBSERVER];
 
 /// Everything that can tell whether a service is ready.
-pub const READY: &[ReadyDef] = &[ready::SUBJECT, ready::SOCKET, ready::TCP];
+pub const READY: &[ReadyDef] = &[ready::SUBJECT, ready::SOCKET, ready::TCP, http::READY];
 
 /// All of it.
 pub const REGISTRY: Registry = Registry {

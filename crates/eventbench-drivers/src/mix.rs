@@ -160,7 +160,7 @@ impl Mix {
 }
 
 /// An order of entries in which each comes as often as its weight says, as evenly as possible (Bresenham's way).
-fn spread(weights: &[u32]) -> Vec<u16> {
+pub fn spread(weights: &[u32]) -> Vec<u16> {
     let total: u32 = weights.iter().sum();
     let mut owed: Vec<i64> = vec![0; weights.len()];
     let mut order = Vec::with_capacity(total as usize);

@@ -3,9 +3,11 @@
 use crate::codec::Codec;
 use crate::jetstream::Held;
 use crate::mix::{Mix, MixEntry};
-use crate::requests::{Answer, Judge, NewJudge, Requesting, Ways};
+use crate::requests::{Answer, Asked, Judge, NewJudge, Requesting, Ways};
+use crate::told::{Tell, Told};
 use crate::wire::Message;
 use eventbench_core::driver::{Driver, DriverDef, DriverError, Session, Shares};
+use eventbench_core::observe::Causes;
 use eventbench_core::payload::Template;
 use eventbench_core::plan::{Settings, SettingsError};
 use eventbench_core::trial::{StreamSpec, Trial};
@@ -37,6 +39,8 @@ struct Request {
     /// Encodes each request and decodes each reply, as a client library does, the payload being JSON text: "json" or
     /// "msgpack". Without it the payload's bytes are sent as they are.
     codec: Option<Codec>,
+    /// What is read from the replies, which must be JSON: times by the service's own clock, hops, an aggregate to check.
+    tell: Option<Tell>,
     /// How long a lost connection is tried again, which a killed node of a cluster asks for; not at all if absent.
     reconnect: Option<Duration>,
 }
@@ -112,7 +116,9 @@ pub const DRIVER: DriverDef = DriverDef {
             reject: finder(own.reject),
             codec: own.codec,
             tellers,
+            told: own.tell.map(Told::new),
             errors: 0,
+            causes: Causes::default(),
         };
         Ok(Box::new(Requests {
             mix: Arc::new(mix.over(trial.connections)),
@@ -130,6 +136,9 @@ pub const DRIVER: DriverDef = DriverDef {
 
 fn read(settings: &Settings) -> Result<(Request, Mix), SettingsError> {
     let own: Request = settings.read()?;
+    if let Some(Err(message)) = own.tell.as_ref().map(Tell::check) {
+        return Err(settings.error("tell", message));
+    }
     let payload = own.payload.as_deref().or(own.subject.as_ref().map(|_| ""));
     let mix = Mix::read(settings, own.subject.as_deref(), payload, &own.mix)?;
     Ok((own, mix))
@@ -142,14 +151,24 @@ struct Replies {
     reject: Option<Finder<'static>>,
     codec: Option<Codec>,
     tellers: Option<Tellers>,
+    told: Option<Told>,
     errors: u64,
+    causes: Causes,
 }
 
 impl Judge for Replies {
-    fn judge(&mut self, message: &Message<'_>) -> Answer {
+    fn judge(&mut self, message: &Message<'_>, asked: &Asked<'_>) -> Answer {
+        let text = || String::from_utf8_lossy(message.payload).into_owned();
         // The service protocol of NATS marks an error reply by this header; a good reply has no headers to look through.
-        if message.headers.is_some() && message.header("Nats-Service-Error-Code").is_some() {
+        if message.headers.is_some()
+            && let Some(code) = message.header("Nats-Service-Error-Code")
+        {
             self.errors += 1;
+            let cause = format!("error {}", String::from_utf8_lossy(code.as_ref()).escape_debug());
+            self.causes.note(&cause, "", asked.now_ns, || {
+                let said = message.header("Nats-Service-Error");
+                said.map_or_else(text, |said| String::from_utf8_lossy(said.as_ref()).into_owned())
+            });
             return Answer::Rejected;
         }
         let readable = self.codec.is_none_or(|codec| codec.decodes(message.payload));
@@ -158,11 +177,20 @@ impl Judge for Replies {
         if let Some(tellers) = &mut self.tellers {
             tellers.note(message.payload);
         }
-        if readable && wanted && !unwanted {
-            Answer::Acked
-        } else {
-            Answer::Rejected
-        }
+        let cause = match () {
+            () if !readable => "not in the codec",
+            () if !wanted => "not what was expected",
+            () if unwanted => "what was to be rejected",
+            () => match self.told.as_mut().map(|told| told.read(message.payload, asked)) {
+                Some(Err(cause)) => {
+                    self.causes.note(&cause, "", asked.now_ns, text);
+                    return Answer::Rejected;
+                }
+                _ => return Answer::Acked,
+            },
+        };
+        self.causes.note(cause, "", asked.now_ns, text);
+        Answer::Rejected
     }
 
     fn extras(&self) -> Vec<(&'static str, u64)> {
@@ -171,6 +199,14 @@ impl Judge for Replies {
 
     fn shares(&self) -> Option<Shares> {
         self.tellers.as_ref().map(Tellers::shares)
+    }
+
+    fn told(&mut self) -> Option<&mut Told> {
+        self.told.as_mut()
+    }
+
+    fn causes(&mut self) -> Causes {
+        std::mem::take(&mut self.causes)
     }
 }
 

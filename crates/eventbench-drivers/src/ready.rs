@@ -36,7 +36,8 @@ pub const TCP: ReadyDef = ReadyDef {
     ask: ask_tcp,
 };
 
-fn only(settings: &Settings, key: &str, more: &[&str]) -> Result<(), SettingsError> {
+/// Refuses every key but `key`, which must be a text, and `more`.
+pub fn only(settings: &Settings, key: &str, more: &[&str]) -> Result<(), SettingsError> {
     for found in settings.keys() {
         if found != key && !more.contains(&found) {
             return Err(settings.error(found, format!("unknown key `{found}` beside `{key}`")));
@@ -48,13 +49,15 @@ fn only(settings: &Settings, key: &str, more: &[&str]) -> Result<(), SettingsErr
         .ok_or_else(|| settings.error(key, format!("`{key}` must be a text")))
 }
 
-fn text(settings: &Settings, key: &str, variables: &Variables) -> Result<String, DriverError> {
+/// A text of the settings with its variables replaced.
+pub fn text(settings: &Settings, key: &str, variables: &Variables) -> Result<String, DriverError> {
     variables
         .expand(settings.text(key).unwrap_or_default())
         .map_err(|e| DriverError::new("ready", e))
 }
 
-fn left(deadline_ns: u64) -> Duration {
+/// The time that is left, and no less than a millisecond.
+pub fn left(deadline_ns: u64) -> Duration {
     Duration::from_nanos(deadline_ns.saturating_sub(monotonic_ns()).max(1_000_000))
 }
 

@@ -4,9 +4,13 @@
 use crate::codec::Codec;
 use crate::endpoint;
 use crate::mix::{Mix, Route};
+use crate::told::Told;
 use crate::wire::{Connection, Deadline, Message, Op, PollSet, WireError, encode};
 use eventbench_core::driver::{DriverError, Session, Shares};
 use eventbench_core::lane::{Lane, Wake};
+use eventbench_core::metric::{MetricKey, MetricValue};
+use eventbench_core::observe::{Causes, HopTimes};
+use eventbench_core::payload::{Content, Template};
 use eventbench_core::stamp::Stamp;
 use eventbench_core::ticket::{Outcome, Ticket};
 use eventbench_core::trial::{Trial, Variables};
@@ -22,10 +26,22 @@ pub enum Answer {
     Rejected,
 }
 
+/// The request that a reply belongs to.
+pub struct Asked<'a> {
+    /// Its ticket.
+    pub ticket: &'a Ticket,
+    /// What its payload was derived from.
+    pub content: Content,
+    /// The template of its payload.
+    pub template: &'a Template,
+    /// When the reply was read.
+    pub now_ns: u64,
+}
+
 /// What replies mean; each lane has one of its own.
 pub trait Judge: Send {
-    /// What one reply means.
-    fn judge(&mut self, message: &Message<'_>) -> Answer;
+    /// What one reply means. Why it is a refusal is the judge's to note.
+    fn judge(&mut self, message: &Message<'_>, asked: &Asked<'_>) -> Answer;
 
     /// What was counted beside, as (metric id, value).
     fn extras(&self) -> Vec<(&'static str, u64)>;
@@ -33,6 +49,16 @@ pub trait Judge: Send {
     /// How often each instance has answered, where that was asked for.
     fn shares(&self) -> Option<Shares> {
         None
+    }
+
+    /// What replies told beside.
+    fn told(&mut self) -> Option<&mut Told> {
+        None
+    }
+
+    /// Why replies were refusals.
+    fn causes(&mut self) -> Causes {
+        Causes::default()
     }
 }
 
@@ -85,6 +111,7 @@ pub struct Requesting {
     settled: Vec<(Ticket, Outcome)>,
     no_responder: u64,
     reconnects: u64,
+    causes: Causes,
 }
 
 /// Why a turn of the loop could not be finished.
@@ -135,6 +162,7 @@ impl Requesting {
             settled: Vec::with_capacity(1024),
             no_responder: 0,
             reconnects: 0,
+            causes: Causes::default(),
         })
     }
 
@@ -187,6 +215,7 @@ impl Requesting {
                 // An answer that still comes belongs to nobody.
                 slot.generation = slot.generation.wrapping_add(1);
                 link.free.push(number as u32);
+                self.causes.note("connection lost", "", begun, || error.to_string());
                 lane.settle(ticket, Outcome::Disconnected, begun);
             }
         }
@@ -309,9 +338,19 @@ impl Requesting {
                         // No responder is an answer of the server itself.
                         let outcome = if message.status().is_some() {
                             self.no_responder += 1;
+                            let subject = &self.mix.entry(ticket.stream).subject;
+                            self.causes.note("no responder", "", now, || {
+                                format!("nobody listens on {}", String::from_utf8_lossy(subject))
+                            });
                             Outcome::Rejected
                         } else {
-                            match self.judge.judge(&message) {
+                            let asked = Asked {
+                                content: lane.content(&ticket, ticket.sent_ns),
+                                ticket: &ticket,
+                                template: &self.mix.entry(ticket.stream).template,
+                                now_ns: now,
+                            };
+                            match self.judge.judge(&message, &asked) {
                                 Answer::Acked => Outcome::Acked,
                                 Answer::Rejected => Outcome::Rejected,
                             }
@@ -348,6 +387,10 @@ impl Requesting {
                     Some(held) => {
                         held.generation = held.generation.wrapping_add(1);
                         if let Some(ticket) = held.ticket.take() {
+                            let limit_ns = self.ways.timeout_ns;
+                            self.causes.note("no reply in time", "", now_ns, || {
+                                format!("none within {} ms", limit_ns / 1_000_000)
+                            });
                             lane.settle(ticket, Outcome::TimedOut, now_ns);
                         }
                         link.free.push(slot);
@@ -476,5 +519,19 @@ impl Session for Requesting {
 
     fn shares(&self) -> Option<Shares> {
         self.judge.shares()
+    }
+
+    fn measures(&mut self) -> Vec<(MetricKey, MetricValue)> {
+        self.judge.told().map_or_else(Vec::new, Told::measures)
+    }
+
+    fn hops(&mut self) -> HopTimes {
+        self.judge.told().map_or_else(HopTimes::default, Told::hops)
+    }
+
+    fn causes(&mut self) -> Causes {
+        let mut causes = std::mem::take(&mut self.causes);
+        causes.merge(self.judge.causes());
+        causes
     }
 }

@@ -174,6 +174,7 @@ pub(crate) fn judge(
         limits.push(judge_limit(&limit, &own, plan.suite.warn_margin.0, by));
     }
     let figures = standard_figures(&own);
+    let grade = benchmark.grade.as_ref().and_then(|grade| grade.judge(&own));
     let baseline = benchmark.against.as_ref().map(|_| BaselineRecord {
         name: baseline_name,
         figures: standard_figures(&other),
@@ -213,7 +214,7 @@ pub(crate) fn judge(
         category: benchmark.category().to_owned(),
         tags: benchmark.tags.clone(),
         load: benchmark.load.describe(),
-        closed_loop: benchmark.load.arrival == "closed",
+        closed_loop: matches!(benchmark.load.arrival.as_str(), "closed" | "users"),
         observed_by: benchmark
             .observe
             .iter()
@@ -228,6 +229,7 @@ pub(crate) fn judge(
         trials: records,
         error: (!failures.is_empty()).then(|| failures.join("\n")),
         interrupted,
+        grade,
     })
 }
 

@@ -3,6 +3,7 @@
 use crate::drive::Conducted;
 use crate::linux;
 use crate::provision::{ConnectionState, Monitor};
+use eventbench_core::observe::HopTimes;
 use eventbench_core::record::CheckResult;
 
 /// Whether each observer, counting at the end, finds as many as it saw one by one.
@@ -23,6 +24,30 @@ pub fn observers(conducted: &mut Conducted, checks: &mut Vec<CheckResult>) {
             }),
         }
     }
+}
+
+/// How far the hops may lie from the whole way on average, in nanoseconds: instants are taken one after the other, by
+/// clocks that agree, so that only the rounding of what services tell remains.
+const HOP_TOLERANCE_NS: f64 = 2_000.0;
+
+/// Whether the hops that services told of make up the way that the driver measured.
+pub fn hops(hops: &HopTimes, checks: &mut Vec<CheckResult>) {
+    let Some(sum) = hops.sum() else { return };
+    checks.push(CheckResult {
+        name: "the hops add up to the whole way".to_owned(),
+        holds: Some(sum.complete && (sum.hops_ns - sum.way_ns).abs() <= HOP_TOLERANCE_NS),
+        detail: format!(
+            "{:.1} µs of hops and {:.1} µs from the intended instant to the reply, on average over {} events{}",
+            sum.hops_ns / 1e3,
+            sum.way_ns / 1e3,
+            sum.ways,
+            if sum.complete {
+                ""
+            } else {
+                "; not every event passed every hop"
+            }
+        ),
+    });
 }
 
 /// Whether the servers of the broker counted as many messages on connections called `name` as were `sent`.

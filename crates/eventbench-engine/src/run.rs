@@ -46,6 +46,7 @@ impl Engine<'_> {
                         name: record.name.clone(),
                         verdict: record.verdict,
                         summary: summary(&record),
+                        outline: Box::new(record.outline()),
                     });
                     keep(index, record)?;
                     if interrupted {

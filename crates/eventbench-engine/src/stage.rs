@@ -5,6 +5,7 @@ use crate::placement::{ApplyError, Placed};
 use crate::probes::sampler::Process;
 use crate::provision::{Broker, Child, Monitor, NatsServer, NatsSettings, Spec};
 use eventbench_core::host::Clock;
+use eventbench_core::mix::mix2;
 use eventbench_core::plan::{Benchmark, Placement, Plan, Service};
 use eventbench_core::trial::Variables;
 use std::any::Any;
@@ -30,9 +31,29 @@ pub enum StageError {
     /// Cores.
     #[error("placement: {0}")]
     Placement(#[from] ApplyError),
+    /// Ports.
+    #[error("no free port was found on 127.0.0.1 for the services: {0}")]
+    Port(std::io::Error),
     /// Files of the run.
     #[error("scratch directory: {0}; is there space, and may the tool write to the temporary directory?")]
     Scratch(std::io::Error),
+}
+
+/// A port of 127.0.0.1 that nobody listens on, below those that the kernel deals out to connections, so that it stays
+/// free also while a service is restarted under load.
+fn free_port() -> Result<u16, StageError> {
+    const FROM: u16 = 20_000;
+    const UNTIL: u16 = 32_000;
+    let first = mix2(u64::from(std::process::id()), crate::linux::monotonic_ns());
+    let mut refused = std::io::ErrorKind::AddrInUse.into();
+    for k in 0..1_000 {
+        let port = FROM + (first.wrapping_add(k * 7) % u64::from(UNTIL - FROM)) as u16;
+        match std::net::TcpListener::bind(("127.0.0.1", port)) {
+            Ok(_) => return Ok(port),
+            Err(e) => refused = e,
+        }
+    }
+    Err(StageError::Port(refused))
 }
 
 fn log_lines(lines: &[String]) -> String {
@@ -93,6 +114,9 @@ impl Stage {
             placed,
             scratch,
         };
+        for name in plan.services.keys() {
+            stage.variables.set(format!("port.{name}"), free_port()?.to_string());
+        }
         if benchmark.broker != Some(false) {
             stage.start_broker(engine, plan, benchmark)?;
         }

@@ -12,7 +12,7 @@ use eventbench_core::event::Sink;
 use eventbench_core::lane::{Lane, LaneSpec};
 use eventbench_core::metric::{MetricKey, MetricValue, Values};
 use eventbench_core::mix::mix2;
-use eventbench_core::observe::{Close, Ledger, StreamSeen, StreamSent, Timeline, Window};
+use eventbench_core::observe::{Causes, Close, HopTimes, Ledger, StreamSeen, StreamSent, Timeline, Window};
 use eventbench_core::plan::{Benchmark, Plan};
 use eventbench_core::record::{CheckResult, TrialRecord};
 use eventbench_core::ticket::{OUTCOMES, Outcome, Tally};
@@ -140,7 +140,7 @@ pub fn run_trial(
                 id: id as u32,
                 schedule: schedule.clone(),
                 window,
-                streams: count,
+                streams: streams.iter().map(|s| s.name.clone()).collect(),
                 deadline_ns: window.measure_until_ns + drain_ns,
                 settles_response: observers.is_empty(),
                 promises_delivery: driver.promises_delivery() || observers.is_empty(),
@@ -213,7 +213,8 @@ struct Books {
     ledger: Ledger,
     measured: Tally,
     all: Tally,
-    closed_loop: bool,
+    /// Whether events had instants at which they were meant to be sent.
+    has_due_times: bool,
     /// (sent from the first outage until ready, lost of those, sent from its beginning on, lost of those).
     gap: Option<(u64, u64, u64, u64)>,
 }
@@ -271,7 +272,7 @@ impl Books {
             ledger,
             measured,
             all,
-            closed_loop: schedule.main().workers().is_some(),
+            has_due_times: schedule.main().workers().is_none(),
             gap,
         }
     }
@@ -388,7 +389,7 @@ fn record(
     remarks: Vec<String>,
 ) -> TrialRecord {
     let Conducted {
-        lanes,
+        mut lanes,
         views,
         mut errors,
         lanes_ended_ns,
@@ -400,8 +401,20 @@ fn record(
     // Every lane and every observer knows its own share.
     let mut extras: BTreeMap<&str, u64> = BTreeMap::new();
     let mut shares: Option<Shares> = None;
-    for (lane, session) in &lanes {
+    let (mut causes, mut hops) = (Causes::default(), HopTimes::default());
+    for (lane, session) in &mut lanes {
         debug_assert_eq!(lane.recorder.window(), window);
+        for (key, value) in session.measures() {
+            values.put(key, value);
+        }
+        for (task, times) in lane.task_times() {
+            values.put(
+                MetricKey::tagged("response_time", "stream", task),
+                MetricValue::Latency(Box::new(times.clone())),
+            );
+        }
+        causes.merge(session.causes());
+        hops.merge(session.hops());
         for (metric, n) in session.extras() {
             *extras.entry(metric).or_default() += n;
         }
@@ -419,6 +432,19 @@ fn record(
         if let Some(fairness) = shares.fairness() {
             values.gauge("fairness", fairness);
         }
+    }
+    let median = |metric: &str| match values.get(&MetricKey::plain(metric)) {
+        Some(MetricValue::Latency(times)) => times.quantile_ns(0.5),
+        _ => None,
+    };
+    if let (Some(cached), Some(fresh @ 1.0..)) = (median("read_time.cached"), median("read_time.fresh")) {
+        values.gauge("read_time.ratio", cached / fresh);
+    }
+    for (hop, length) in hops.lengths() {
+        values.put(
+            MetricKey::tagged("hop_time", "hop", hop),
+            MetricValue::Latency(Box::new(length.clone())),
+        );
     }
     let observed = !views.is_empty();
     let mut resolution = eventbench_core::observe::Latency::new();
@@ -442,6 +468,13 @@ fn record(
     recorders.extend(lanes.into_iter().map(|(lane, _)| lane.recorder));
     let timeline = Timeline::merge(recorders);
     books.values(&mut values, &window, &timeline);
+    crosscheck::hops(&hops, checks);
+    let span = timeline
+        .done_span
+        .map_or(0, |s| s.1.saturating_sub(window.measure_from_ns));
+    if let (Some(events), 1..) = (values.number(&MetricKey::plain("events")), span) {
+        values.gauge("events.rate", events / (span as f64 / 1e9));
+    }
     if observed {
         values.count("backlog.end", backlog);
     }
@@ -478,10 +511,11 @@ fn record(
     }
     let ended_ns = timeline.done_span.map_or(window.measure_until_ns, |s| s.1);
     sampler.values(&window, ended_ns, timeline.response.count(), &mut values);
+    sampler.by_events(&window, &timeline.slices, &mut values);
     errors.extend(faults.errors);
     errors.extend(remarks);
     errors.extend(sampler.problems().iter().cloned());
-    if !books.closed_loop && timeline.lateness.count() > 0 {
+    if books.has_due_times && timeline.lateness.count() > 0 {
         let limit = plan.suite.max_lateness.0;
         let late = timeline.lateness.quantile_ns(0.99).unwrap_or(0.0);
         checks.push(CheckResult {
@@ -518,5 +552,7 @@ fn record(
         timeline: timeline.intervals,
         marks: faults.marks,
         errors,
+        causes: causes.record(window.start_ns),
+        hops: hops.record(),
     }
 }

@@ -1,5 +1,6 @@
 //! Charts in characters: a distribution as bars, a timeline as a line of blocks.
 
+use crate::breakdown::HopRow;
 use eventbench_core::metric::{MetricKey, MetricValue};
 use eventbench_core::observe::{Interval, Latency};
 use eventbench_core::record::BenchmarkRecord;
@@ -54,6 +55,25 @@ pub fn responses(benchmark: &BenchmarkRecord) -> Option<Latency> {
         }
     }
     (all.count() > 0).then_some(all)
+}
+
+/// A path as a bar for each of its hops, from where it begins to where it ends on a line that is the whole way.
+pub fn waterfall(hops: &[HopRow], ink: &Ink) -> Vec<String> {
+    let end_ns = hops.iter().map(|h| h.end_ns).fold(0.0, f64::max);
+    let name = |h: &HopRow| format!("{}{}", if h.part { "  " } else { "" }, h.name);
+    let width = hops.iter().map(|h| name(h).chars().count()).max().unwrap_or(0);
+    let at = |ns: f64| (ns.max(0.0) / end_ns.max(1.0) * BAR_WIDTH as f64).round() as usize;
+    hops.iter()
+        .map(|hop| {
+            let from = at(hop.begin_ns).min(BAR_WIDTH as usize - 1);
+            let bar: String = std::iter::repeat_n(ink.bar, at(hop.end_ns).saturating_sub(from).max(1)).collect();
+            let line = format!("{}{bar}", " ".repeat(from));
+            let name = name(hop);
+            let gap = width - name.chars().count();
+            let [mean, _, p99] = &hop.shown;
+            format!("{name}{} {line:<41} {mean} (p99 {p99})", " ".repeat(gap))
+        })
+        .collect()
 }
 
 /// A distribution as one bar for each range of times; every range with any time in it has at least a mark.

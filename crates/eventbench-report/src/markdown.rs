@@ -55,6 +55,8 @@ struct Section<'a> {
     row: &'a Row,
     histogram: String,
     timeline: String,
+    /// The hops as bars.
+    waterfall: String,
 }
 
 pub(crate) fn render(record: &RunRecord, options: &RenderOptions) -> Result<Vec<u8>, ReportError> {
@@ -163,6 +165,11 @@ fn section<'a>(record: &RunRecord, row: &'a Row, ink: &chart::Ink) -> Section<'a
     let line = trial.map(|t| chart::timeline(&t.timeline, ink)).unwrap_or_default();
     Section {
         row,
+        waterfall: match chart::waterfall(&row.hops, ink).join("\n") {
+            bars if bars.is_empty() => bars,
+            // The names of hops come from services.
+            bars => fenced(&bars, "text"),
+        },
         histogram: bars.join("\n"),
         timeline: line.join("\n"),
     }
@@ -206,7 +213,7 @@ fn fenced(text: &str, language: &str) -> String {
 }
 
 /// A text of unknown origin as plain words inside a line, a heading or a table cell of Markdown (CommonMark with tables).
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let text = printable(text);
     let chars: Vec<char> = text.chars().collect();
     let mut out = String::with_capacity(text.len() + 8);

@@ -1,11 +1,12 @@
 //! The rows of the view: what a benchmark's record becomes when it is shown.
 
+use crate::breakdown;
 use crate::text::duration;
 use crate::view::{Books, Cost, DASH, FigureRow, LimitRow, Row, TOO_SMALL, Times};
 use eventbench_core::judge::{Figure, LimitResult, Verdict};
 use eventbench_core::observe::StreamLedger;
 use eventbench_core::plan::Severity;
-use eventbench_core::record::{BenchmarkRecord, TrialRecord};
+use eventbench_core::record::{BenchmarkRecord, Grade, TrialRecord};
 use eventbench_core::units::{Unit, digits};
 
 /// A benchmark's row.
@@ -79,6 +80,9 @@ pub(crate) fn row(number: usize, b: &BenchmarkRecord) -> Row {
         warnings: b.warnings.clone(),
         errors,
         costs: costs(b),
+        grade: b.grade.as_ref().map(grade),
+        causes: breakdown::causes(b),
+        hops: breakdown::hops(b),
         instrument: b
             .figure("instrument.cpu", &[], "value")
             .and_then(|f| f.value)
@@ -97,6 +101,11 @@ pub(crate) fn row(number: usize, b: &BenchmarkRecord) -> Row {
         figures: figures(b),
         trials: trials(b),
     }
+}
+
+fn grade(grade: &Grade) -> String {
+    let letter = grade.grade.as_deref().unwrap_or("none, without data");
+    format!("{letter} ({}: {})", grade.of, grade.scale)
 }
 
 fn holds(holds: Option<bool>) -> &'static str {

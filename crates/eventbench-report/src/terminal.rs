@@ -4,6 +4,7 @@ mod comparison;
 
 pub(crate) use comparison::render as render_comparison;
 
+use crate::breakdown::CauseRow;
 use crate::comparison::ComparisonView;
 use crate::text::{ascii, printable, wrap};
 use crate::view::{Row, Times, View};
@@ -22,7 +23,11 @@ pub(crate) fn render(record: &RunRecord, options: &RenderOptions) -> Result<Vec<
     page.head(&view);
     if !view.rows.is_empty() {
         page.overview(&view);
-        for row in view.rows.iter().filter(|r| options.verbose || !r.clean) {
+        for row in view
+            .rows
+            .iter()
+            .filter(|r| options.verbose || !r.clean || !r.hops.is_empty())
+        {
             let charts = record.benchmarks.get(row.number - 1).filter(|_| options.verbose);
             page.benchmark(row, options.verbose);
             if let Some(benchmark) = charts {
@@ -293,6 +298,42 @@ impl Page {
         }
         for error in &row.errors {
             self.paragraph("  ", "    ", &format!("error: {error}"));
+        }
+        for cause in &row.causes {
+            let task = if cause.stream.is_empty() {
+                String::new()
+            } else {
+                format!(" ({})", cause.stream)
+            };
+            let example = if cause.example.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", cause.example)
+            };
+            let CauseRow {
+                cause,
+                count,
+                first,
+                last,
+                ..
+            } = cause;
+            self.paragraph(
+                "  ",
+                "    ",
+                &format!("{count} × {cause}{task}, first at {first}, last at {last}{example}"),
+            );
+        }
+        if let Some(grade) = row.grade.as_ref().filter(|_| verbose || !row.clean) {
+            self.paragraph("  ", "    ", &format!("grade {grade}"));
+        }
+        if !row.hops.is_empty() {
+            self.line("  where the time of an event went, on average:");
+            for text in chart::waterfall(&row.hops, &chart::Ink::new(self.pen.ascii)) {
+                // Made printable, a text has no blanks at its ends; those in front say what is a part of what.
+                let indent = text.len() - text.trim_start_matches(' ').len();
+                let text = self.pen.text(&text);
+                self.line(&format!("    {}{text}", " ".repeat(indent)));
+            }
         }
         for mark in row.marks.iter().filter(|_| verbose || !row.clean) {
             self.paragraph("  ", "    ", &format!("at {mark}"));

@@ -1,6 +1,6 @@
 //! What holds for every report.
 
-use crate::{REPORTS, RenderOptions, find};
+use crate::{DIRECTORY_REPORTS, REPORTS, RenderOptions, find, find_directory};
 use eventbench_core::record::RunRecord;
 use eventbench_testkit::golden;
 
@@ -53,6 +53,37 @@ fn the_table_is_in_order() {
 }
 
 #[test]
+fn every_directory_has_files_of_safe_and_different_names_and_the_same_bytes_again() {
+    for (i, report) in DIRECTORY_REPORTS.iter().enumerate() {
+        let twice = DIRECTORY_REPORTS[..i].iter().any(|r| r.name == report.name);
+        assert!(!twice && find(report.name).is_none(), "{} stands twice", report.name);
+        assert!(find_directory(report.name).is_some() && !report.about.is_empty());
+        for (name, record) in golden::records() {
+            let files = (report.files)(&record, &RenderOptions::default()).unwrap();
+            let again = (report.files)(&record, &RenderOptions::default()).unwrap();
+            assert!(files == again, "{name} as {} differs", report.name);
+            let mut names: Vec<String> = files.iter().map(|f| f.0.to_lowercase()).collect();
+            for file in &names {
+                let safe = file.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+                assert!(
+                    safe && !file.starts_with(['.', '-']),
+                    "{name} as {}: {file:?}",
+                    report.name
+                );
+            }
+            names.sort();
+            names.dedup();
+            assert_eq!(
+                names.len(),
+                files.len(),
+                "{name} as {}: two files of one name",
+                report.name
+            );
+        }
+    }
+}
+
+#[test]
 fn a_stored_record_renders_to_the_same_bytes_as_the_live_one_and_again() {
     for (name, record) in golden::records() {
         let stored: RunRecord = serde_json::from_str(&serde_json::to_string(&record).unwrap()).unwrap();
@@ -77,10 +108,19 @@ fn a_stored_record_renders_to_the_same_bytes_as_the_live_one_and_again() {
 
 #[test]
 fn no_report_for_people_lets_control_characters_through() {
-    for report in REPORTS
-        .iter()
-        .filter(|r| ["terminal", "markdown", "log"].contains(&r.name))
-    {
+    const SHOWN: [&str; 10] = [
+        "terminal",
+        "markdown",
+        "html",
+        "log",
+        "junit",
+        "ctrf",
+        "github-summary",
+        "github-annotations",
+        "pr-comment",
+        "prometheus",
+    ];
+    for report in REPORTS.iter().filter(|r| SHOWN.contains(&r.name)) {
         for options in variations().into_iter().filter(|o| !o.color) {
             let text = render(report.name, &golden::hostile(), &options);
             let acts = text
@@ -132,7 +172,16 @@ fn ascii_is_ascii_and_lines_keep_to_the_width() {
 #[test]
 fn every_report_tells_the_verdict() {
     for (name, record) in golden::records() {
-        for report in ["terminal", "markdown", "log"] {
+        for report in [
+            "terminal",
+            "markdown",
+            "html",
+            "log",
+            "junit",
+            "ctrf",
+            "github-summary",
+            "pr-comment",
+        ] {
             assert!(
                 render(report, &record, &RenderOptions::default()).contains(record.verdict().word()),
                 "{name} as {report}"

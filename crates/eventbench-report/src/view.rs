@@ -2,6 +2,7 @@
 //! Texts of unknown origin stay as they are; each format makes them safe in its own way.
 
 use crate::advice::{Advice, advise};
+use crate::breakdown::{CauseRow, HopRow};
 use crate::rows::row;
 use crate::text::{duration, utc};
 use eventbench_core::judge::Verdict;
@@ -107,6 +108,12 @@ pub struct Row {
     pub costs: Vec<Cost>,
     /// CPU of the instrument.
     pub instrument: String,
+    /// The grade with what it was given for; absent where the suite does not grade.
+    pub grade: Option<String>,
+    /// Events that did not end well, by cause.
+    pub causes: Vec<CauseRow>,
+    /// Where the time of an event went.
+    pub hops: Vec<HopRow>,
     /// Lateness of the generator: p99, or its maximum where there are too few events.
     pub lateness: String,
     /// The books by stream over all trials, the total last where there are several.

@@ -4,6 +4,7 @@
 //! knows of the instrument that measures it: a service takes its events, stores or answers them, and tells about
 //! itself only what any production service would (health, statistics, metrics).
 
+pub mod agent;
 pub mod connection;
 pub mod duration;
 pub mod error;
@@ -13,12 +14,22 @@ mod log;
 mod platform;
 pub mod rpc;
 mod service;
+pub mod workflow;
 
 pub use error::ServiceError;
 pub use service::ServiceDef;
 
 /// Every service that the binary can run, in the order in which they are listed. One line each.
-pub const SERVICES: &[ServiceDef] = &[event_store::SERVICE, rpc::SERVICE];
+pub const SERVICES: &[ServiceDef] = &[
+    event_store::SERVICE,
+    rpc::SERVICE,
+    agent::SERVICE,
+    workflow::orchestrator::SERVICE,
+    workflow::worker::SERVICE,
+    workflow::reducer::SERVICE,
+    workflow::registry::SERVICE,
+    workflow::node_host::SERVICE,
+];
 
 #[cfg(test)]
 mod tests {

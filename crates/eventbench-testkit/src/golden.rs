@@ -4,9 +4,15 @@
 //! and divisions of floats). They stand for runs in tests of reports and of the history; no figure of them was measured.
 
 mod compared;
+mod hops;
+mod hostile;
+mod large;
 mod simulate;
 
 pub use compared::{compared, latency};
+pub use hops::hops;
+pub use hostile::hostile;
+pub use large::{MANY_INTERVALS_PEAK, many_intervals, one_hour};
 
 use eventbench_core::judge::Verdict;
 use eventbench_core::metric::Values;
@@ -30,6 +36,7 @@ pub fn records() -> Vec<(&'static str, RunRecord)> {
         ("failure-recovery", failure_recovery()),
         ("mixed-streams", mixed_streams()),
         ("compared", compared()),
+        ("hops", hops()),
         ("hostile", hostile()),
         ("empty", empty()),
     ]
@@ -332,53 +339,6 @@ pub fn mixed_streams() -> RunRecord {
     )
 }
 
-/// Names and texts that would break a table, a page, a terminal or a spreadsheet.
-pub fn hostile() -> RunRecord {
-    let streams = &[
-        "=cmd|' /C calc'!A0",
-        "</script><img src=x onerror=alert(1)>",
-        "tab\tand\r\nline",
-    ];
-    let mut benchmark = Simulated {
-        streams,
-        lose_every: 90,
-        ..Simulated::new(101)
-    }
-    .benchmark(
-        "a|b`c`<script>alert('x')</script>\n# heading\u{1b}[31mred\u{202e}gnp.exe",
-        "=HYPERLINK(\"http://x\")",
-        "lat|ency <b>\n---",
-        &["must lost == 0"],
-    );
-    benchmark.about = Some("${7*7} {{ 7*7 }} {% raw %} *bold* _it_ [link](javascript:alert(1)) &lt;".to_owned());
-    benchmark.tags = vec!["-1+1".to_owned(), "@sum".to_owned(), "||".to_owned()];
-    benchmark.load = "100/s | evenly\u{0}".to_owned();
-    benchmark.observed_by = vec!["`sqlite`".to_owned(), "<sse>".to_owned()];
-    benchmark.warnings = vec!["```\n| a | b |\n```".to_owned()];
-    benchmark.error = Some("Error: <nil> at `x`\n\u{7}\u{1b}]0;title\u{7}: unexpected \"}\"".to_owned());
-    benchmark
-        .checks
-        .push(check("books | balance", Some(false), "<b>1</b> != 2"));
-    benchmark.trials[0]
-        .errors
-        .push("+1 \u{9b}2J a payload {\"user\":\"<svg onload=1>\"}".to_owned());
-    benchmark.trials[0].marks.push(mark(1.0, "stop ```store```"));
-    benchmark.verdict = Verdict::Invalid;
-    let mut record = run("20251112-171819-hstl", vec![benchmark]);
-    record.run.suite = "-suite|`\u{1b}[2J<h1>".to_owned();
-    record.run.about = Some("<!-- --> | &amp;".to_owned());
-    record.run.notes = vec!["note | <iframe>".to_owned(), "@everyone".to_owned()];
-    record.run.overrides = vec!["BENCHMARK_LATENCY_MAX=<5>|".to_owned()];
-    record.run.environment.cpu = "CPU | <i>model</i>".to_owned();
-    record
-        .run
-        .environment
-        .facts
-        .insert("a|b".to_owned(), "`c`\n<d>".to_owned());
-    record.comparison = Some(compared::hostile_comparison(&record.benchmarks[0].name));
-    record
-}
-
 /// A run that was killed before anything was measured.
 pub fn empty() -> RunRecord {
     let mut record = run("20251113-181920-mpty", Vec::new());
@@ -474,6 +434,7 @@ mod tests {
         assert_eq!(verdict("comparison"), Verdict::Pass);
         assert_eq!(verdict("failure-recovery"), Verdict::Pass);
         assert_eq!(verdict("compared"), Verdict::Fail);
+        assert_eq!(verdict("hops"), Verdict::Fail);
     }
 
     #[test]

@@ -3,7 +3,9 @@
 
 use etcetera::BaseStrategy as _;
 use eventbench_core::host::{Clock, Host};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The machine.
@@ -21,8 +23,33 @@ impl Host for Machine {
     }
 
     fn env(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
+        variable(name)
     }
+}
+
+/// What the project's configuration says of variables, by name: the value, and the place where it stands.
+static UNDERLAY: OnceLock<BTreeMap<String, (String, String)>> = OnceLock::new();
+
+/// Lays variables under those of the environment, once, before anything is read: a variable of the environment goes before.
+pub fn lay_under(variables: BTreeMap<String, (String, String)>) {
+    // A second time would mean two configurations, of which the first has been acted on already.
+    let _ = UNDERLAY.set(variables);
+}
+
+/// A variable of the environment, or else of the project's configuration.
+pub fn variable(name: &str) -> Option<String> {
+    own_env(name).or_else(|| UNDERLAY.get()?.get(name).map(|(value, _)| value.clone()))
+}
+
+/// A variable of the environment alone.
+pub fn own_env(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Where the project's configuration sets a variable, if it is what counts.
+pub fn laid_by(name: &str) -> Option<&'static str> {
+    let (_, place) = UNDERLAY.get()?.get(name)?;
+    own_env(name).is_none().then_some(place.as_str())
 }
 
 /// The search path for programs.

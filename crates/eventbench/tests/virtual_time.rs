@@ -147,3 +147,71 @@ fn the_environment_moves_a_bound() {
         (Verdict::Fail, Some("BENCHMARK_LATENCY_MAX=0.5"))
     );
 }
+
+fn users(load: &str, fake: &str) -> BenchmarkRecord {
+    let suite = format!(
+        "[suite]\nname = \"users\"\n[[benchmark]]\nname = \"users\"\ntrials = 1\ndrive = {{ driver = \"fake\", latency = \"1ms\" }}\nload = {{ arrival = \"users\", {load} }}\nlimits = [\"acked.ratio > 0%\"]\n"
+    );
+    let host = VirtualHost::new();
+    run(&suite, "standard", fake, &host).swap_remove(0)
+}
+
+fn number(record: &BenchmarkRecord, metric: &str) -> f64 {
+    record.figure(metric, &[], "value").and_then(|f| f.value).unwrap()
+}
+
+#[test]
+fn virtual_users_come_one_by_one_and_each_waits_for_its_own_task() {
+    // Who thinks for an hour takes one task: what is sent each second is who has come.
+    let record = users(
+        "users = 50, spawn_rate = \"10/s\", duration = \"8s\", think = { constant = \"1h\" }",
+        "driver = \"fake\"\nlatency = \"100ms\"",
+    );
+    assert!(record.closed_loop);
+    let sent: Vec<_> = record.trials[0].timeline.iter().map(|i| (i.second, i.sent)).collect();
+    assert_eq!(sent[..5], [(0, 10), (1, 10), (2, 10), (3, 10), (4, 10)]);
+    assert_eq!(number(&record, "offered"), 50.0);
+
+    // 50 users that each take 0.1 s and think for 2 s on average, over 60 s of which the rise takes 5.
+    let record = users(
+        "users = 50, spawn_rate = \"10/s\", duration = \"60s\", think = { uniform = [\"1s\", \"3s\"] }",
+        "driver = \"fake\"\nlatency = \"100ms\"\nreject_every = 10",
+    );
+    let turns: f64 = (0..50).map(|user| (60.0 - f64::from(user) / 10.0) / 2.1).sum();
+    let offered = number(&record, "offered");
+    assert!(
+        (offered / turns - 1.0).abs() < 0.05,
+        "{offered} tasks, about {turns} expected"
+    );
+    assert_eq!(offered, number(&record, "acked") + number(&record, "rejected"));
+    assert!(number(&record, "rejected") > 100.0);
+    // A user is never in two tasks at once, so none can begin late because of another.
+    assert_eq!(number(&record, "abandoned"), 0.0);
+}
+
+#[test]
+fn a_thousand_users_without_a_thought_are_all_served() {
+    let record = users(
+        "users = 1000, spawn_rate = \"1000/s\", duration = \"3s\"",
+        "driver = \"fake\"\nlatency = \"100ms\"",
+    );
+    // 1,000 in flight at 100 ms each: 10,000 a second once all are there, half of it in the first.
+    let offered = number(&record, "offered");
+    assert!((24_000.0..=26_500.0).contains(&offered), "{offered}");
+    assert_eq!(offered, number(&record, "acked"));
+}
+
+#[test]
+fn a_spike_of_users_is_seen_in_what_is_sent() {
+    let record = users(
+        "stages = [{ users = 10, over = \"1s\" }, { users = 10, over = \"4s\" }, { users = 100, over = \"1s\" }, { users = 100, over = \"3s\" }, { users = 0, over = \"2s\" }], think = { pacing = \"1s\" }",
+        "driver = \"fake\"\nlatency = \"10ms\"",
+    );
+    let sent = |second: u32| {
+        let intervals = &record.trials[0].timeline;
+        intervals.iter().find(|i| i.second == second).map_or(0, |i| i.sent)
+    };
+    assert_eq!((sent(2), sent(3), sent(7), sent(8)), (10, 10, 100, 100));
+    assert!(sent(10) < 60, "{}", sent(10));
+    assert_eq!(sent(11), 0);
+}

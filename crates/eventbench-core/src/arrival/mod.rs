@@ -9,6 +9,7 @@ mod constant;
 mod poisson;
 mod ramp;
 mod steps;
+mod users;
 
 pub use burst::Burst;
 pub use closed::Closed;
@@ -16,6 +17,7 @@ pub use constant::Constant;
 pub use poisson::Poisson;
 pub use ramp::Ramp;
 pub use steps::Steps;
+pub use users::{StageEntry, Think, Users};
 
 use crate::plan::Load;
 
@@ -69,6 +71,12 @@ pub const ARRIVALS: &[ArrivalDef] = &[
         fields: &["workers"],
         build: closed::build,
     },
+    ArrivalDef {
+        name: "users",
+        about: "virtual `users` that come at `spawn_rate`, or by `stages`, and `think` between two tasks",
+        fields: &["users", "spawn_rate", "stages", "think"],
+        build: users::build,
+    },
 ];
 
 /// A schedule over an interval that starts at 0.
@@ -86,10 +94,12 @@ pub enum Arrival {
     Burst(Burst),
     /// As fast as a number of workers can: no instant is given beforehand.
     Closed(Closed),
+    /// Virtual users, each with one task at a time.
+    Users(Users),
 }
 
 impl Arrival {
-    /// When event `k` is due, in nanoseconds from the start of the schedule; `None` past its end and for a closed loop.
+    /// When event `k` is due, in nanoseconds from the start of the schedule; `None` past its end, for a closed loop and for users.
     #[inline]
     pub fn due(&self, k: u64) -> Option<u64> {
         match self {
@@ -98,11 +108,11 @@ impl Arrival {
             Arrival::Ramp(a) => a.due(k),
             Arrival::Steps(a) => a.due(k),
             Arrival::Burst(a) => a.due(k),
-            Arrival::Closed(_) => None,
+            Arrival::Closed(_) | Arrival::Users(_) => None,
         }
     }
 
-    /// How many events the whole schedule holds; `None` for a closed loop.
+    /// How many events the whole schedule holds; `None` for a closed loop and for users.
     pub fn total(&self) -> Option<u64> {
         match self {
             Arrival::Constant(a) => Some(a.total()),
@@ -110,7 +120,7 @@ impl Arrival {
             Arrival::Ramp(a) => Some(a.total()),
             Arrival::Steps(a) => Some(a.total()),
             Arrival::Burst(a) => Some(a.total()),
-            Arrival::Closed(_) => None,
+            Arrival::Closed(_) | Arrival::Users(_) => None,
         }
     }
 
@@ -123,6 +133,7 @@ impl Arrival {
             Arrival::Steps(a) => a.duration_ns(),
             Arrival::Burst(a) => a.duration_ns,
             Arrival::Closed(a) => a.duration_ns,
+            Arrival::Users(a) => a.duration_ns,
         }
     }
 
@@ -134,6 +145,19 @@ impl Arrival {
         }
     }
 
+    /// The virtual users, where they are the load.
+    pub fn users(&self) -> Option<&Users> {
+        match self {
+            Arrival::Users(a) => Some(a),
+            _ => None,
+        }
+    }
+
+    /// Whether an event waits for the one before it, so that a stall of the system slows the load down with it.
+    pub fn is_closed(&self) -> bool {
+        matches!(self, Arrival::Closed(_) | Arrival::Users(_))
+    }
+
     /// The rate at the start, per second; what a warm-up runs at. `None` where there is none to speak of.
     pub fn initial_rate_per_s(&self) -> Option<f64> {
         match self {
@@ -141,7 +165,7 @@ impl Arrival {
             Arrival::Poisson(a) => Some(a.rate_per_s),
             Arrival::Ramp(a) => Some(a.from_per_s.max(1.0)),
             Arrival::Steps(a) => a.steps.first().map(|s| s.rate_per_s),
-            Arrival::Burst(_) | Arrival::Closed(_) => None,
+            Arrival::Burst(_) | Arrival::Closed(_) | Arrival::Users(_) => None,
         }
     }
 }
@@ -159,14 +183,14 @@ pub struct Schedule {
 impl Schedule {
     /// A schedule of `main` after `warmup_ns` of its initial rate, ended after `events` measured events where given.
     pub fn new(main: Arrival, warmup_ns: u64, events: Option<u64>) -> Self {
-        let warmup = match (main.initial_rate_per_s(), main.workers()) {
-            (_, Some(_)) => None,
-            (Some(rate_per_s), None) => Some(Constant {
+        let warmup = match (main.initial_rate_per_s(), main.is_closed()) {
+            (_, true) => None,
+            (Some(rate_per_s), false) => Some(Constant {
                 rate_per_s,
                 duration_ns: warmup_ns,
             }),
             // A burst has no rate; a modest trickle opens connections and warms caches.
-            (None, None) => Some(Constant {
+            (None, false) => Some(Constant {
                 rate_per_s: 100.0,
                 duration_ns: warmup_ns,
             }),
@@ -199,7 +223,7 @@ impl Schedule {
         self.warmup.as_ref().map_or(0, Constant::total)
     }
 
-    /// All events, warm-up included; `None` for a closed loop.
+    /// All events, warm-up included; `None` for a closed loop and for users.
     pub fn total(&self) -> Option<u64> {
         let main = self.main.total()?;
         Some(self.warmup_events() + self.events.map_or(main, |n| n.min(main)))
@@ -306,7 +330,7 @@ mod tests {
             Arrival::Ramp(a) => (a.from_per_s + a.to_per_s) / 2.0 * a.duration_ns as f64 / 1e9,
             Arrival::Steps(a) => a.steps.iter().map(|s| s.rate_per_s * s.duration_ns as f64 / 1e9).sum(),
             Arrival::Burst(a) => (a.size * a.every_ns.map_or(1, |every| a.duration_ns.div_ceil(every))) as f64,
-            Arrival::Closed(_) => f64::NAN,
+            Arrival::Closed(_) | Arrival::Users(_) => f64::NAN,
         }
     }
 
@@ -354,6 +378,7 @@ mod tests {
                 "steps" => r#"steps = [{ rate = "1/s", duration = "1s" }]"#,
                 "burst" => "size = 10",
                 "closed" => "workers = 2",
+                "users" => "users = 2\nspawn_rate = \"1/s\"",
                 other => panic!("{other} has no example in this test"),
             };
             let load: Load = toml::from_str(&format!("arrival = \"{}\"\nduration = \"1s\"\n{text}", def.name)).unwrap();

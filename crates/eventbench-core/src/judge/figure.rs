@@ -102,6 +102,9 @@ const STANDARD: &[(Kind, &[&str])] = &[
     (Kind::Series, &["mean", "max", "first", "last", "slope", "increase"]),
 ];
 
+/// What reports show of readings over the number of events, whose axis is no time.
+const OVER_EVENTS: &[&str] = &["first", "last", "per_event"];
+
 /// The standard figures of everything that any trial measured, in the order of the table of metrics.
 pub fn standard_figures(trials: &[&Values]) -> Vec<Figure> {
     let mut keys: Vec<&MetricKey> = trials.iter().flat_map(|t| t.0.keys()).collect();
@@ -114,6 +117,7 @@ pub fn standard_figures(trials: &[&Values]) -> Vec<Figure> {
     for key in keys {
         let Some(kind) = kind_of(key) else { continue };
         for (_, stats) in STANDARD.iter().filter(|row| row.0 == kind) {
+            let stats = if key.metric == "rss.events" { OVER_EVENTS } else { stats };
             figures.extend(stats.iter().filter_map(|s| figure(trials, key, &Statistic::parse(s)?)));
         }
     }

@@ -394,7 +394,7 @@ pub struct EnvironmentLimit {
 }
 
 /// Every variable that replaces bounds: those that the suites' users know.
-const ENVIRONMENT: &[EnvironmentLimit] = &[
+pub const ENVIRONMENT: &[EnvironmentLimit] = &[
     EnvironmentLimit {
         variable: "BENCHMARK_LATENCY_MAX",
         of: &[("response_time", Some("mean"))],

@@ -10,5 +10,5 @@ pub mod trend;
 mod verdict;
 
 pub use figure::{Figure, figure, standard_figures};
-pub use limit::{Comparison, EnvironmentLimit, Limit, LimitResult, from_environment, judge_limit};
+pub use limit::{Comparison, ENVIRONMENT, EnvironmentLimit, Limit, LimitResult, from_environment, judge_limit};
 pub use verdict::Verdict;

@@ -121,6 +121,12 @@ pub const STATISTICS: &[StatDef] = &[
             "growth per hour (Theil–Sen) with its 95 % interval",
         )
     },
+    stat(
+        "per_event",
+        READINGS,
+        |v, _| growth(v, 1.0),
+        "growth per event (Theil–Sen) with its 95 % interval, of readings over the number of events",
+    ),
     StatDef {
         unit: |_| Unit::Ratio,
         ..stat(
@@ -215,13 +221,17 @@ fn reading(v: &MetricValue, of: impl Fn(&[(f64, f64)]) -> Option<f64>) -> Option
 }
 
 fn slope(v: &MetricValue, _: f64) -> Option<Estimate> {
+    growth(v, 3600.0)
+}
+
+/// Growth over so much of the readings' axis: seconds, or events.
+fn growth(v: &MetricValue, over: f64) -> Option<Estimate> {
     let MetricValue::Series(s) = v else { return None };
     let points = s.measured();
     let slope = statistics::theil_sen(points)?;
-    let hour = 3600.0;
     Some(Estimate {
-        value: slope.slope * hour,
-        interval: Some((slope.low * hour, slope.high * hour)),
+        value: slope.slope * over,
+        interval: Some((slope.low * over, slope.high * over)),
         samples: points.len() as u64,
     })
 }

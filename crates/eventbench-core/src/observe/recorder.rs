@@ -73,8 +73,9 @@ pub struct Recorder {
     index: u32,
     next_ns: u64,
     kept: Vec<Kept>,
-    /// Of the last whole interval; a live display asks for it with every batch, and a quantile costs a walk over the buckets.
-    last_p99_ns: u64,
+    /// p50 and p99 of the last whole interval; a live display asks for them with every batch, and a quantile costs a walk
+    /// over the buckets.
+    last_ns: (u64, u64),
 }
 
 impl Recorder {
@@ -96,7 +97,7 @@ impl Recorder {
             index: 0,
             next_ns: window.start_ns + INTERVAL_NS,
             kept: Vec::new(),
-            last_p99_ns: 0,
+            last_ns: (0, 0),
         }
     }
 
@@ -164,7 +165,8 @@ impl Recorder {
         if self.sent == 0 && self.done == 0 {
             return;
         }
-        self.last_p99_ns = self.current.quantile_ns(0.99).unwrap_or(0.0) as u64;
+        let quantile = |q| self.current.quantile_ns(q).unwrap_or(0.0) as u64;
+        self.last_ns = (quantile(0.5), quantile(0.99));
         self.response.merge(&self.current);
         self.current_other.merge(&self.current);
         let mut histogram = Vec::new();
@@ -189,9 +191,9 @@ impl Recorder {
         self.late_max_ns = 0;
     }
 
-    /// The p99 of the last whole interval in nanoseconds, for a live display; 0 before one has ended.
-    pub fn recent_p99_ns(&self) -> u64 {
-        self.last_p99_ns
+    /// The median and the p99 of the last whole interval in nanoseconds, for a live display; 0 before one has ended.
+    pub fn recent_ns(&self) -> (u64, u64) {
+        self.last_ns
     }
 }
 

@@ -1,6 +1,6 @@
 //! `benchmark`: one question, the load that asks it and the limits that judge the answer.
 
-use super::{At, Fault, LimitEntry, Load, ProfileOverride, Search, Settings, Sweep};
+use super::{At, Fault, Grading, LimitEntry, Load, ProfileOverride, Search, Settings, Sweep};
 use crate::units::Duration;
 use indexmap::IndexMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -57,6 +57,9 @@ pub struct Benchmark {
     /// What must hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<At<LimitEntry>>,
+    /// A scale of grades that a report shows beside the verdict; it decides nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grade: Option<At<Grading>>,
     /// Changes for a profile.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub profile: IndexMap<String, ProfileOverride>,

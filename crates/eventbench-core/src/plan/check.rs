@@ -147,6 +147,11 @@ fn one(suite: &Suite, benchmark: &Benchmark, registry: &Registry, wrong: &mut Wr
     {
         wrong.at(search.span.clone(), format!("search: {message}"));
     }
+    if let Some(grade) = &benchmark.grade
+        && let Err(message) = grade.check()
+    {
+        wrong.at(grade.span.clone(), message);
+    }
     one_variant(suite, benchmark, registry, wrong);
     for limit in &benchmark.limits {
         if let Err(message) = Limit::parse(limit) {

@@ -1,5 +1,6 @@
 //! `load`: at which instants events are meant to be sent, and over how many connections.
 
+use crate::arrival::{StageEntry, Think};
 use crate::units::{Duration, Rate};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Load {
-    /// constant, poisson, ramp, steps, burst or closed.
+    /// constant, poisson, ramp, steps, burst, closed or users.
     pub arrival: String,
     /// Events per second, such as "100/s".
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,6 +32,18 @@ pub struct Load {
     /// Closed loop: events in flight.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<u32>,
+    /// Users: how many there are when all have come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users: Option<u32>,
+    /// Users: how many come in a second, one by one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spawn_rate: Option<Rate>,
+    /// Users: how many there are at the end of each stage, in place of `users`, `spawn_rate` and `duration`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stages: Option<Vec<StageEntry>>,
+    /// Users: how long each waits between two tasks; not at all if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub think: Option<Think>,
     /// Length of the measured phase.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<Duration>,
@@ -72,6 +85,10 @@ impl Load {
             ("size", self.size.is_some()),
             ("every", self.every.is_some()),
             ("workers", self.workers.is_some()),
+            ("users", self.users.is_some()),
+            ("spawn_rate", self.spawn_rate.is_some()),
+            ("stages", self.stages.is_some()),
+            ("think", self.think.is_some()),
         ];
         set.into_iter().filter(|f| f.1).map(|f| f.0).collect()
     }
@@ -102,10 +119,12 @@ impl Load {
                 None => format!("{} at once", self.size.unwrap_or(0)),
             },
             "closed" => format!("closed loop, {} in flight", self.workers.unwrap_or(0)),
+            "users" => self.describe_users(),
             other => other.to_owned(),
         };
         let mut text = match self.arrival.as_str() {
             "steps" => shape,
+            "users" if self.stages.is_some() => shape,
             _ => format!("{shape}, {}", time(self.duration)),
         };
         if let Some(events) = self.events {
@@ -115,5 +134,33 @@ impl Load {
             text.push_str(&format!(", {connections} connections"));
         }
         text
+    }
+
+    fn describe_users(&self) -> String {
+        let who = match (&self.stages, self.users) {
+            (Some(stages), _) => {
+                let to = |s: &StageEntry| format!("to {} in {}", s.users, s.over);
+                format!(
+                    "virtual users, {}",
+                    stages.iter().map(to).collect::<Vec<_>>().join(", ")
+                )
+            }
+            (None, users) => {
+                let rate = self.spawn_rate.map_or(0.0, |r| r.0);
+                format!(
+                    "{} virtual users at {}",
+                    users.unwrap_or(0),
+                    crate::units::Unit::PerSecond.show(rate)
+                )
+            }
+        };
+        let wait = match self.think {
+            None => return who,
+            Some(Think::Constant(wait)) => format!("thinking {wait}"),
+            Some(Think::Uniform(least, most)) => format!("thinking {least} to {most}"),
+            Some(Think::Exponential(mean)) => format!("thinking {mean} on average"),
+            Some(Think::Pacing(every)) => format!("a task each {every}"),
+        };
+        format!("{who}, {wait}")
     }
 }

@@ -23,6 +23,10 @@ pub struct Overrides {
     pub duration: Option<Duration>,
     /// Every number of trials.
     pub trials: Option<u32>,
+    /// Every number of virtual users.
+    pub users: Option<u32>,
+    /// The rate at which they come.
+    pub spawn_rate: Option<Rate>,
     /// The seed.
     pub seed: Option<u64>,
     /// Which cores each role is kept to.
@@ -167,6 +171,8 @@ fn describe(overrides: &Overrides) -> Vec<String> {
         overrides.rate.map(|r| format!("rate = {r}")),
         overrides.duration.map(|d| format!("duration = {d}")),
         overrides.trials.map(|t| format!("trials = {t}")),
+        overrides.users.map(|n| format!("users = {n}")),
+        overrides.spawn_rate.map(|r| format!("spawn_rate = {r}")),
         overrides.seed.map(|s| format!("seed = {s}")),
         overrides.placement.as_ref().map(|p| format!("placement = {p}")),
     ]
@@ -230,6 +236,16 @@ fn resolved(benchmark: &Benchmark, profile: &str, settings: &Profile, overrides:
         step.rate.0 *= rate_scale;
         step.duration = Duration((step.duration.0 * scale).round());
     }
+    if let Some(stages) = &mut load.stages {
+        // The stages say how long the load is; another duration stretches them all alike.
+        let total: f64 = stages.iter().map(|s| s.over.0).sum();
+        let scale = load.duration.take().map_or(scale, |wanted| wanted.0 / total.max(1.0));
+        for stage in stages {
+            stage.over = Duration((stage.over.0 * scale).round());
+        }
+    }
+    load.users = load.users.map(|users| overrides.users.unwrap_or(users));
+    load.spawn_rate = load.spawn_rate.map(|rate| overrides.spawn_rate.unwrap_or(rate));
     out.trials = Some(
         overrides
             .trials

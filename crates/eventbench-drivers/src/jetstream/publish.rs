@@ -4,10 +4,10 @@ use super::ack::PublishAck;
 use super::stream::{Held, Stream};
 use crate::mix::{Mix, MixEntry};
 use crate::nats_request::Requests;
-use crate::requests::{Answer, Judge, Ways};
+use crate::requests::{Answer, Asked, Judge, Ways};
 use crate::wire::Message;
 use eventbench_core::driver::{DriverDef, DriverError};
-use eventbench_core::observe::SeqSet;
+use eventbench_core::observe::{Causes, SeqSet};
 use eventbench_core::plan::{Settings, SettingsError};
 use eventbench_core::units::Duration;
 use schemars::JsonSchema;
@@ -84,6 +84,7 @@ struct Acks {
     duplicate: u64,
     wrong: u64,
     refused: u64,
+    causes: Causes,
 }
 
 impl Acks {
@@ -95,14 +96,16 @@ impl Acks {
             duplicate: 0,
             wrong: 0,
             refused: 0,
+            causes: Causes::default(),
         }
     }
-}
 
-impl Judge for Acks {
-    fn judge(&mut self, message: &Message<'_>) -> Answer {
-        let Some(ack) = PublishAck::read(message.payload) else {
+    /// What an acknowledgement that was read `at_ns` means.
+    fn read(&mut self, payload: &[u8], at_ns: u64) -> Answer {
+        let text = || String::from_utf8_lossy(payload).into_owned();
+        let Some(ack) = PublishAck::read(payload) else {
             self.refused += 1;
+            self.causes.note("refused by the stream", "", at_ns, text);
             return Answer::Rejected;
         };
         if self.stream.is_empty() {
@@ -116,9 +119,20 @@ impl Judge for Acks {
         let known = ack.seq >= first && !self.numbers.insert(ack.seq - first);
         if known || *self.stream != *ack.stream {
             self.wrong += 1;
+            self.causes.note("wrong acknowledgement", "", at_ns, text);
             return Answer::Rejected;
         }
         Answer::Acked
+    }
+}
+
+impl Judge for Acks {
+    fn judge(&mut self, message: &Message<'_>, asked: &Asked<'_>) -> Answer {
+        self.read(message.payload, asked.now_ns)
+    }
+
+    fn causes(&mut self) -> Causes {
+        std::mem::take(&mut self.causes)
     }
 
     fn extras(&self) -> Vec<(&'static str, u64)> {
@@ -135,13 +149,7 @@ mod tests {
     use super::*;
 
     fn judged(acks: &mut Acks, payload: &str) -> Answer {
-        acks.judge(&Message {
-            subject: b"_INBOX.x",
-            sid: 1,
-            reply: None,
-            headers: None,
-            payload: payload.as_bytes(),
-        })
+        acks.read(payload.as_bytes(), 0)
     }
 
     #[test]

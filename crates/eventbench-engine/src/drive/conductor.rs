@@ -13,7 +13,7 @@ use eventbench_core::observe::Window;
 use eventbench_core::trial::Signals;
 use eventbench_core::view::View;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 /// Light readings are taken so often.
@@ -182,6 +182,8 @@ pub fn conduct(
                 .push("an observer of the instrument panicked; this is a defect of eventbench".to_owned()),
         }
     }
+    // The totals as they stand when nothing more can come.
+    watch.tick(clock.now_ns(), signals, sink);
     conducted
 }
 
@@ -190,7 +192,7 @@ fn finish_lane(lane: &mut Lane, result: Result<(), DriverError>, errors: &mut Ve
     if let Err(e) = result {
         errors.push(e.to_string());
     }
-    if !lane.signals.stopped() && lane.workers().is_none() {
+    if !lane.signals.stopped() && lane.workers().is_none() && !lane.has_users() {
         while lane.take(u64::MAX).is_some() {}
     }
 }
@@ -302,12 +304,13 @@ impl Watch {
     }
 
     fn tick(&mut self, now: u64, signals: &Signals, sink: &mut dyn Sink) {
-        let (sent, acked, delivered) = (
-            signals.sent.load(Ordering::Relaxed),
-            signals.acked.load(Ordering::Relaxed),
-            signals.delivered.load(Ordering::Relaxed),
-        );
-        let done = if delivered > 0 { delivered } else { acked };
+        let read = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        let (sent, delivered, failed) = (read(&signals.sent), read(&signals.delivered), read(&signals.failed));
+        // Where somebody looks at the other end, an event that was refused may still arrive, so it stays open.
+        let (done, ended) = match delivered {
+            0 => (read(&signals.acked), read(&signals.acked) + failed),
+            _ => (delivered, delivered),
+        };
         let (at, last_sent, last_done) = self.last_tick;
         let seconds = now.saturating_sub(at) as f64 / 1e9;
         if seconds > 0.0 {
@@ -315,8 +318,12 @@ impl Watch {
                 elapsed_s: now.saturating_sub(self.window.start_ns) as f64 / 1e9,
                 sent_per_s: sent.saturating_sub(last_sent) as f64 / seconds,
                 done_per_s: done.saturating_sub(last_done) as f64 / seconds,
-                p99_ns: signals.recent_p99_ns.load(Ordering::Relaxed),
-                open: sent.saturating_sub(done),
+                p50_ns: read(&signals.recent_p50_ns),
+                p99_ns: read(&signals.recent_p99_ns),
+                open: sent.saturating_sub(ended),
+                sent,
+                done,
+                failed,
             });
         }
         self.last_tick = (now, sent, done);

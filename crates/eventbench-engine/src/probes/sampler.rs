@@ -2,7 +2,7 @@
 
 use super::process::{Depth, ProcessProbe, ProcessReading};
 use eventbench_core::metric::{MetricKey, MetricValue, Series, Values};
-use eventbench_core::observe::Window;
+use eventbench_core::observe::{SLICE_NS, Window};
 use std::collections::BTreeMap;
 
 /// The name under which the instrument itself stands among the processes.
@@ -90,6 +90,30 @@ impl Sampler {
             }
         }
         Some(total)
+    }
+
+    /// Puts the resident memory of every process over the number of events that had ended into the trial's values.
+    pub fn by_events(&self, window: &Window, slices: &[u64], values: &mut Values) {
+        let done_by = |at_ns: u64| {
+            let slice = (at_ns.saturating_sub(window.start_ns) / SLICE_NS) as usize;
+            slices.iter().take(slice).sum::<u64>() as f64
+        };
+        let measured_from = done_by(window.measure_from_ns);
+        for (name, track) in self.tracks.iter().chain(&self.sums) {
+            let inside = track.readings.iter().filter(|r| r.0 <= window.measure_until_ns);
+            let points: Vec<(f64, f64)> = inside
+                .map(|(at_ns, _, r)| (done_by(*at_ns), r.rss_bytes as f64))
+                .collect();
+            if points.iter().any(|p| p.0 > measured_from) {
+                values.put(
+                    MetricKey::tagged("rss.events", "process", name),
+                    MetricValue::Series(Series {
+                        points,
+                        measured_from_s: measured_from,
+                    }),
+                );
+            }
+        }
     }
 
     /// Puts the metrics of every process into the trial's values. `events` ended in the measured phase, the last of them

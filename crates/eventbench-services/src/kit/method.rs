@@ -2,6 +2,7 @@
 
 use super::codec::{Codec, decode_any};
 use super::reply::{Answer, ErrorReply};
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,6 +17,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Call {
     /// The request's payload as it came; a method that only passes it on never decodes it.
     pub payload: Bytes,
+    /// The request's headers, if it had any.
+    pub headers: Option<HeaderMap>,
+    /// When the request was taken from its subscription, by `CLOCK_MONOTONIC` in nanoseconds. Requests that were taken
+    /// together share the instant.
+    pub received_ns: u64,
 }
 
 impl Call {

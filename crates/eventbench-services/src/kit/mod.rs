@@ -28,3 +28,4 @@ mod work;
 
 pub use serve::Cost;
 pub use work::burn;
+pub(crate) use work::unix_ms;

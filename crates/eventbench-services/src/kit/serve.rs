@@ -173,7 +173,7 @@ impl Server {
                 let begin_ns = monotonic_ns();
                 let count = group.len() as u64;
                 for message in group.drain(..) {
-                    self.take(lane, message).await;
+                    self.take(lane, message, begin_ns).await;
                 }
                 let lane = &self.lanes[lane];
                 if matches!(lane.endpoint.method.handler, Handler::Instant(_)) && self.cost.slow.is_zero() {
@@ -212,13 +212,15 @@ impl Server {
         .await
     }
 
-    async fn take(&self, lane: usize, message: Message) {
+    async fn take(&self, lane: usize, message: Message, received_ns: u64) {
         let Lane { endpoint, client, .. } = &self.lanes[lane];
         if !self.cost.burn.is_zero() {
             burn(self.cost.burn);
         }
         let call = Call {
             payload: message.payload,
+            headers: message.headers,
+            received_ns,
         };
         if let (Handler::Instant(run), true) = (&endpoint.method.handler, self.cost.slow.is_zero()) {
             let answer = guard(endpoint, || run(&call));

@@ -1,7 +1,7 @@
 //! One instance of a service: puts its connections, methods, parts and presence together, and takes them apart in the
 //! order in which nothing taken is lost.
 
-use super::method::{Endpoint, Method, queue_group};
+use super::method::{Endpoint, Method, queue_group, subject};
 use super::pool::{ConnectionNotes, Pool, connect};
 use super::protocol::{Identity, Protocol};
 use super::registry::{Presence, RegistrySettings};
@@ -30,6 +30,8 @@ pub struct Signals {
     pub ready: oneshot::Sender<()>,
     /// Becomes true when the part is to finish what it has taken, and end.
     pub stop: watch::Receiver<bool>,
+    /// Closed once every call that was taken has been answered: a part that answers calls works on until then.
+    pub calls_ended: watch::Receiver<()>,
     /// What happens to its connections.
     pub notes: Arc<ConnectionNotes>,
 }
@@ -126,6 +128,18 @@ impl Service {
         }
     }
 
+    /// The same service with its methods on subjects of this instance alone, `rpc.<service>.<instance>.<method>`: for
+    /// callers that choose the instance themselves.
+    pub fn addressed(mut self) -> Service {
+        for endpoint in &mut self.endpoints {
+            // Nobody else holds an endpoint before the service runs, or a clone keeps the subject that it has seen.
+            if let Some(endpoint) = Arc::get_mut(endpoint) {
+                endpoint.subject = subject(&format!("{}.{}", self.name, self.instance), endpoint.method.name);
+            }
+        }
+        self
+    }
+
     /// Adds a part; parts are started in this order, before the methods.
     pub fn part(&mut self, part: Part) {
         self.parts.push(part);
@@ -155,16 +169,18 @@ impl Service {
         let mut presence = Presence::open(&control, self.registry.as_ref(), &identity).await?;
 
         let (stop_sender, stop_receiver) = watch::channel(false);
+        let (calls, calls_ended) = watch::channel(());
         let mut threads = Threads::default();
         let mut parts = std::mem::take(&mut self.parts);
         let (heartbeat, drain_limit, notes) = (self.heartbeat, self.drain_limit, Arc::clone(&self.notes));
-        parts.push(self.methods());
+        parts.push(self.methods(calls));
         let mut started = true;
         for part in parts {
             let (ready, is_ready) = oneshot::channel();
             let signals = Signals {
                 ready,
                 stop: stop_receiver.clone(),
+                calls_ended: calls_ended.clone(),
                 notes: Arc::clone(&notes),
             };
             threads.spawn(part, signals)?;
@@ -200,9 +216,10 @@ impl Service {
         outcome
     }
 
-    /// The part that serves the methods.
-    fn methods(self) -> Part {
+    /// The part that serves the methods. It holds `calls` until all have been answered.
+    fn methods(self, calls: watch::Sender<()>) -> Part {
         Part::new("methods", move |mut signals| async move {
+            let _calls = calls;
             let pool = Pool::connect(&self.broker, &self.name, self.connections, &signals.notes).await?;
             let group = queue_group(&self.name);
             let mut server = Server::new(self.cost);
@@ -355,6 +372,12 @@ mod tests {
         for bad in ["", "a.b", "a b", "*", ">", "é", "progress", "callback"] {
             assert!(name(bad).unwrap_err().contains(&format!("'{bad}'")));
         }
+    }
+
+    #[test]
+    fn an_addressed_service_has_subjects_of_its_own() {
+        let service = Service::new(NatsArgs::default(), "echo".to_owned(), "a".to_owned(), Vec::new()).addressed();
+        assert_eq!(service.endpoints()[0].subject, "rpc.echo.a.health");
     }
 
     #[test]

@@ -76,6 +76,7 @@ pub(crate) fn benchmark(name: String, figures: Vec<Figure>) -> BenchmarkRecord {
         trials: vec![trial("", 1)],
         error: None,
         interrupted: false,
+        grade: None,
     }
 }
 
@@ -92,6 +93,8 @@ pub(crate) fn trial(variant: &str, number: u32) -> TrialRecord {
         timeline: Vec::new(),
         marks: Vec::new(),
         errors: Vec::new(),
+        causes: Vec::new(),
+        hops: Vec::new(),
     }
 }
 

@@ -152,6 +152,8 @@ impl<'a> Simulated<'a> {
             timeline: timeline.intervals,
             marks: Vec::new(),
             errors: Vec::new(),
+            causes: Vec::new(),
+            hops: Vec::new(),
         }
     }
 
@@ -267,6 +269,7 @@ impl<'a> Simulated<'a> {
             trials,
             error: None,
             interrupted: false,
+            grade: None,
         }
     }
 }

@@ -84,11 +84,11 @@ pub fn run(args: &CalibrateArgs, global: &Global) -> Result<Exit, Failure> {
             skip: args.skip.clone(),
         },
         overrides: Overrides {
-            rate: None,
             duration: args.duration,
             trials: Some(args.pairs),
             seed: args.seed,
             placement: args.placement.clone(),
+            ..Overrides::default()
         },
         settings: &args.set,
     };

@@ -12,6 +12,7 @@ use eventbench_core::units::Unit;
 use eventbench_report::{COMPARISON_REPORTS, RenderOptions, printable};
 use eventbench_store::{History, HistoryError};
 use records::Referred;
+use std::str::FromStr;
 
 /// Arguments of `compare`.
 #[derive(Debug, Args)]
@@ -32,9 +33,9 @@ pub struct CompareArgs {
     runs: Vec<String>,
     /// Compare with this baseline; then RUN is what is judged, the latest if none is given
     #[arg(long, value_name = "NAME")]
-    baseline: Option<String>,
+    pub(super) baseline: Option<String>,
     #[command(flatten)]
-    judging: Judging,
+    pub(super) judging: Judging,
     /// Write it as terminal, markdown, json or csv, such as markdown=comparison.md; FORMAT alone writes to standard output;
     /// may be given again
     #[arg(short, long = "output", value_name = "FORMAT=PATH")]
@@ -54,7 +55,7 @@ pub struct Judging {
     #[arg(long, value_name = "FIGURE", value_parser = gate, help_heading = "Comparison")]
     pub(super) gate: Vec<String>,
     /// Plain thresholds beside them, such as 'mean:10%,p(99):2ms', whatever the noise
-    #[arg(long, value_name = "FIELD:N%", value_parser = thresholds, help_heading = "Comparison")]
+    #[arg(long, value_name = "FIELD:N%", help_heading = "Comparison")]
     pub(super) fail_on: Vec<Thresholds>,
     /// Compare although machine, versions or plan are not the same, with a warning on every figure
     #[arg(long, help_heading = "Comparison")]
@@ -79,8 +80,18 @@ pub(super) fn gate(text: &str) -> Result<String, String> {
     Gate::parse(text).map(|_| text.to_owned())
 }
 
-fn thresholds(text: &str) -> Result<Thresholds, String> {
-    FailOn::parse_list(text).map(Thresholds)
+impl FromStr for Thresholds {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        FailOn::parse_list(text).map(Thresholds)
+    }
+}
+
+impl CompareArgs {
+    /// Whether the second side of the comparison is still to be told.
+    pub fn compares_nothing_yet(&self) -> bool {
+        self.baseline.is_none() && self.runs.len() < 2
+    }
 }
 
 impl Judging {

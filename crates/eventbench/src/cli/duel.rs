@@ -164,11 +164,11 @@ fn plan(args: &DuelArgs) -> Result<[Variant; 2], Failure> {
             skip: args.skip.clone(),
         },
         overrides: Overrides {
-            rate: None,
             duration: args.duration,
             trials: Some(args.pairs),
             seed: args.seed,
             placement: args.placement.clone(),
+            ..Overrides::default()
         },
         settings: &args.set,
     };

@@ -6,23 +6,26 @@ mod calibrate;
 mod check;
 mod compare;
 mod completions;
+mod config;
 mod doctor;
 mod duel;
 mod history;
 mod init;
 mod list;
 mod man;
+mod open;
 mod progress;
 mod records;
 mod report;
 mod run;
 mod schema;
+mod serve_metrics;
 mod service;
 mod settings;
 mod suites;
 
 use crate::exit::{EXIT_CODES, Exit};
-use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{ArgMatches, Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -52,6 +55,12 @@ pub struct Global {
         env = "EVENTBENCH_HISTORY"
     )]
     pub history: PathBuf,
+    /// The project's configuration, instead of the nearest eventbench.toml
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "no_config")]
+    pub config: Option<PathBuf>,
+    /// Go without the project's configuration
+    #[arg(long, global = true)]
+    pub no_config: bool,
     /// Colour: auto takes it on a terminal, unless NO_COLOR is set
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
@@ -100,6 +109,8 @@ enum Command {
     Service(service::ServiceArgs),
     /// Write a first suite for a system of one's own
     Init(init::InitArgs),
+    /// Show what holds for this project, and where each setting comes from
+    Config(config::ConfigArgs),
     /// Print the JSON Schema of suite files, for editors
     Schema,
     /// Tell whether this machine is fit to measure on
@@ -156,7 +167,7 @@ pub fn main() -> ExitCode {
     if let Some(("service", matches)) = matches.subcommand() {
         return service::run(matches);
     }
-    let cli = match Cli::from_arg_matches(&matches) {
+    let mut cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(e) => {
             let _ = e.print();
@@ -164,7 +175,40 @@ pub fn main() -> ExitCode {
         }
     };
     set_color(cli.global.color);
-    let result = match &cli.command {
+    let result = configured(&matches, &mut cli).and_then(|layers| dispatch(&cli, layers));
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            error(&format!("{:?}", failure.report));
+            failure.exit.into()
+        }
+    }
+}
+
+/// Reads the project's configuration, for those commands that it says something of, and fills in their arguments.
+fn configured<'a>(matches: &'a ArgMatches, cli: &mut Cli) -> Result<Option<config::Layers<'a>>, Failure> {
+    let concerned = match &cli.command {
+        Command::Run(_)
+        | Command::Duel(_)
+        | Command::Calibrate(_)
+        | Command::Compare(_)
+        | Command::Baseline(_)
+        | Command::History(_)
+        | Command::Report(_)
+        | Command::Doctor(_) => true,
+        Command::Config(args) => !args.init,
+        _ => false,
+    };
+    let Some((_, given)) = matches.subcommand().filter(|_| concerned) else {
+        return Ok(None);
+    };
+    let layers = config::Layers::read(cli.global.config.as_ref(), cli.global.no_config, given)?;
+    config::apply(&layers, &mut cli.command, &mut cli.global)?;
+    Ok(Some(layers))
+}
+
+fn dispatch(cli: &Cli, layers: Option<config::Layers<'_>>) -> Result<Exit, Failure> {
+    match &cli.command {
         Command::Run(args) => run::run(args, &cli.global),
         Command::Duel(args) => duel::run(args, &cli.global),
         Command::Calibrate(args) => calibrate::run(args, &cli.global),
@@ -175,19 +219,13 @@ pub fn main() -> ExitCode {
         Command::History(args) => history::run(args, &cli.global),
         Command::Report(args) => report::run(args, &cli.global),
         Command::Init(args) => init::run(args),
+        Command::Config(args) => config::run(args, &cli.global, layers.as_ref()),
         Command::Schema => schema::run(),
         Command::Doctor(args) => doctor::run(args, &cli.global),
         Command::Completions(args) => completions::run(args, Cli::command()),
         Command::Man => man::run(Cli::command()),
         Command::Awake(args) => Err(awake::run(args)),
         Command::Service(_) => Ok(Exit::Usage),
-    };
-    match result {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
-            error(&format!("{:?}", failure.report));
-            failure.exit.into()
-        }
     }
 }
 

@@ -84,6 +84,7 @@ impl Sink for Progress {
                 profile,
                 benchmarks,
                 expected_s,
+                ..
             } => {
                 self.benchmarks = benchmarks;
                 self.run_left_s = expected_s;
@@ -123,6 +124,7 @@ impl Sink for Progress {
                 done_per_s,
                 p99_ns,
                 open,
+                ..
             } => {
                 let p99 = if p99_ns > 0 {
                     format!(" · p99 {}", Unit::Nanoseconds.show(p99_ns as f64))
@@ -142,7 +144,9 @@ impl Sink for Progress {
                 ));
             }
             Event::Marked(what) => self.moving(format!("[{}/{}] {}: {what}", self.number, self.benchmarks, self.name)),
-            Event::BenchmarkFinished { name, verdict, summary } => {
+            Event::BenchmarkFinished {
+                name, verdict, summary, ..
+            } => {
                 let word = verdict.word();
                 let painted = match verdict {
                     Verdict::Pass => console::style(word).green(),

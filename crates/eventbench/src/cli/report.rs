@@ -1,10 +1,11 @@
 //! `eventbench report`: a stored run, rendered again.
 
+use super::open::Wish;
 use super::{Failure, Global, out, records, stdout_color};
 use crate::exit::Exit;
 use clap::Args;
 use eventbench_core::record::{Ended, RunRecord};
-use eventbench_report::{REPORTS, RenderOptions};
+use eventbench_report::{DIRECTORY_REPORTS, REPORTS, RenderOptions, find_directory};
 use eventbench_store::History;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -24,6 +25,9 @@ pub struct ReportArgs {
     /// FORMAT=PATH, or FORMAT alone for standard output; may be given again
     #[arg(short, long = "output", value_name = "FORMAT=PATH")]
     output: Vec<Output>,
+    /// Open the HTML report in the browser, unless CI is set; without -o html=PATH it is written beside the history
+    #[arg(long, conflicts_with = "list")]
+    open: bool,
     /// List the runs instead
     #[arg(long)]
     list: bool,
@@ -43,8 +47,9 @@ impl FromStr for Output {
             Some((format, path)) => (format, Some(path)),
             None => (text, None),
         };
-        if !REPORTS.iter().any(|r| r.name == format) {
-            let known: Vec<&str> = REPORTS.iter().map(|r| r.name).collect();
+        let directories = DIRECTORY_REPORTS.iter().map(|r| r.name);
+        let known: Vec<&str> = REPORTS.iter().map(|r| r.name).chain(directories).collect();
+        if !known.contains(&format) {
             return Err(format!(
                 "unknown format \"{format}\", expected one of {}, as in markdown=report.md",
                 known.join(", ")
@@ -52,6 +57,9 @@ impl FromStr for Output {
         }
         match path {
             Some("") => Err(format!("\"{text}\" names no file")),
+            Some("-") | None if find_directory(format).is_some() => Err(format!(
+                "{format} writes several files: name a directory, as in {format}=report/"
+            )),
             Some("-") | None => Ok(Output {
                 format: format.to_owned(),
                 path: None,
@@ -78,6 +86,11 @@ impl Output {
         }
     }
 
+    /// The file or directory that it goes to; none where that is standard output.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_deref()
+    }
+
     /// The format's name.
     pub fn format(&self) -> &str {
         &self.format
@@ -94,10 +107,28 @@ impl Output {
         }
     }
 
+    /// Writes files into the directory that is named, which is made where it is missing; others in it stay.
+    fn write_directory(&self, files: Vec<(String, Vec<u8>)>) -> Result<(), String> {
+        let Some(directory) = &self.path else { return Ok(()) };
+        let failed = |path: &Path, e: std::io::Error| format!("{}: {e}", path.display());
+        if !directory.is_dir() {
+            std::fs::create_dir(directory).map_err(|e| failed(directory, e))?;
+        }
+        for (name, bytes) in files {
+            let path = directory.join(name);
+            std::fs::write(&path, bytes).map_err(|e| failed(&path, e))?;
+        }
+        Ok(())
+    }
+
     /// Refuses a file that cannot be written, before anything is measured.
     pub fn check(&self) -> Result<(), Failure> {
         self.path.as_deref().map_or(Ok(()), |path| {
-            writable(path).map_err(|e| Failure::usage(miette::miette!("report {}: {e}", self.format)))
+            let checked = match find_directory(&self.format) {
+                Some(_) => writable_directory(path),
+                None => writable(path),
+            };
+            checked.map_err(|e| Failure::usage(miette::miette!("report {}: {e}", self.format)))
         })
     }
 }
@@ -126,6 +157,14 @@ pub fn render(format: &str, record: &RunRecord, options: &RenderOptions) -> Resu
 pub fn write_outputs(outputs: &[Output], record: &RunRecord) -> Result<(), Failure> {
     let mut failed = Vec::new();
     for output in outputs {
+        if let Some(report) = find_directory(&output.format) {
+            let files = (report.files)(record, &RenderOptions::default());
+            let written = files
+                .map_err(|e| e.to_string())
+                .and_then(|files| output.write_directory(files));
+            failed.extend(written.err().map(|e| format!("{}: {e}", output.format)));
+            continue;
+        }
         let bytes = match render(&output.format, record, &RenderOptions::default()) {
             Ok(bytes) => bytes,
             Err(e) => {
@@ -170,7 +209,7 @@ pub fn run(args: &ReportArgs, global: &Global) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     let record = records::load(&args.run, None, global)?.record;
-    if args.output.is_empty() {
+    if args.output.is_empty() && !args.open {
         out(render(
             "terminal",
             &record,
@@ -178,7 +217,23 @@ pub fn run(args: &ReportArgs, global: &Global) -> Result<Exit, Failure> {
         )?);
     }
     write_outputs(&args.output, &record)?;
+    super::open::open(Wish::of(args.open, false), &args.output, &record, global, true);
     Ok(Exit::Ok)
+}
+
+/// Whether files can be written into a directory, or the directory made.
+fn writable_directory(path: &Path) -> Result<(), String> {
+    if path.is_file() {
+        return Err(format!("{} is a file; name a directory", path.display()));
+    }
+    if path.is_dir() {
+        // Trying is the only way to know that holds for every file system and every user.
+        return writable(&path.join(".eventbench-write-check"));
+    }
+    // Making it and taking it away again: a missing parent and a forbidden one are found alike.
+    std::fs::create_dir(path).map_err(|e| format!("the directory {} cannot be made: {e}", path.display()))?;
+    let _ = std::fs::remove_dir(path);
+    Ok(())
 }
 
 /// Whether a path's directory is there and can be written to.

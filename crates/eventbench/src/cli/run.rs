@@ -3,10 +3,12 @@
 use self::against::{alike, baselines, compare};
 use self::drive::{drive, needs_server, provision};
 use self::preflight::{describe, plan, preflight};
-use super::progress::Progress;
+use super::open::{Wish, open};
 use super::report::{Output, write_outputs};
+use super::serve_metrics::{Audience, claim};
 use super::{Failure, Global, baseline, error, out, stdout_color};
 use crate::exit::Exit;
+use crate::host::Machine;
 use eventbench_core::record::RunRecord;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 mod against;
 pub(super) mod args;
 pub(super) mod drive;
+mod github;
 pub(super) mod head;
 pub(super) mod preflight;
 
@@ -28,11 +31,12 @@ pub fn run(args: &RunArgs, global: &Global) -> Result<Exit, Failure> {
         return Ok(Exit::Ok);
     }
     let mut history = preflight(args, global, &plans)?;
+    let port = claim(&args.serving)?;
     let bases = baselines(args, global, &plans)?;
     let stop = stop_on_signals()?;
-    let mut progress = Progress::new(global.quiet);
+    let mut audience = Audience::open(global, port)?;
     let nats = if plans.iter().any(needs_server) {
-        Some(provision(&plans, &mut progress)?)
+        Some(provision(&plans, &mut audience)?)
     } else {
         None
     };
@@ -49,11 +53,12 @@ pub fn run(args: &RunArgs, global: &Global) -> Result<Exit, Failure> {
         full().then(|| format!("stopped after {} failed {benchmarks} (--max-fail)", failed.get()))
     };
     for (plan, base) in plans.iter().zip(&bases) {
-        let (mut record, mut ended) = drive(plan, nats.as_ref(), history.as_mut(), &stop, &mut progress, &mut enough)?;
-        progress.finish();
+        let (mut record, mut ended) = drive(plan, nats.as_ref(), history.as_mut(), &stop, &mut audience, &mut enough)?;
+        audience.finish();
         if let Some(base) = base {
             ended = compare(args, global, base, &mut record, history.as_mut())?.or(ended);
         }
+        audience.ended(&record);
         report(args, global, &record)?;
         let own = ended.unwrap_or_else(|| Exit::of(record.verdict(), args.strict));
         exit = worse(exit, own);
@@ -71,6 +76,7 @@ pub fn run(args: &RunArgs, global: &Global) -> Result<Exit, Failure> {
             break;
         }
     }
+    audience.linger(&args.serving, &stop);
     Ok(exit)
 }
 
@@ -89,7 +95,11 @@ fn report(args: &RunArgs, global: &Global, record: &RunRecord) -> Result<(), Fai
             );
         }
     }
-    write_outputs(&args.output, record)
+    github::tell(&Machine, &args.output, global.quiet, record)?;
+    write_outputs(&args.output, record)?;
+    let wish = Wish::of(args.open, args.open_from_terminal);
+    open(wish, &args.output, record, global, !args.no_history);
+    Ok(())
 }
 
 fn worse(a: Exit, b: Exit) -> Exit {

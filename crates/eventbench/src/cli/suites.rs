@@ -9,6 +9,8 @@ use miette::{Diagnostic, LabeledSpan, SourceCode};
 pub const BUILT_IN: &[(&str, &str)] = &[
     ("event-bus", include_str!("../../../../suites/event-bus.toml")),
     ("rpc-events", include_str!("../../../../suites/rpc-events.toml")),
+    ("agent-stream", include_str!("../../../../suites/agent-stream.toml")),
+    ("workflow", include_str!("../../../../suites/workflow.toml")),
 ];
 
 /// Finds a suite by name or by path, reads and checks it.

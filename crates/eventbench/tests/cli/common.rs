@@ -106,6 +106,10 @@ impl Place {
         for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "FORCE_COLOR", "RUST_LOG"] {
             command.env_remove(name);
         }
+        // These tests may themselves be run there.
+        for name in ["GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY"] {
+            command.env_remove(name);
+        }
         for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("BENCHMARK_")) {
             command.env_remove(name);
         }

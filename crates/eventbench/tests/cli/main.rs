@@ -7,10 +7,13 @@
     reason = "tests start the binary, wait for it with deadlines, and end when their premises do not hold"
 )]
 
+mod agent;
 mod baselines;
+mod ci;
 mod cluster;
 mod commands;
 mod common;
+mod config;
 mod duel;
 mod environment;
 mod history;
@@ -21,5 +24,7 @@ mod processes;
 mod refusals;
 mod reports;
 mod rpc;
+mod serve_metrics;
 mod trends;
 mod truth;
+mod workflow;

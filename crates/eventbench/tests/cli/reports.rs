@@ -1,7 +1,7 @@
 //! Reports are pure functions of the record: the same bytes whenever they are made, and safe to show anywhere.
 
 use crate::common::*;
-use eventbench_report::{REPORTS, SCHEMA};
+use eventbench_report::{DIRECTORY_REPORTS, REPORTS, SCHEMA};
 
 const HOSTILE: &str = "=1+1|<b>`x`\\u001b[31m";
 
@@ -69,10 +69,50 @@ fn a_stored_run_gives_the_same_bytes_again_and_no_name_breaks_them() {
             );
         }
     }
+    directories_hold_the_same_files_again(&place);
     no_name_breaks_the_csv(&place);
     no_name_breaks_the_markdown(&place);
     the_json_is_as_the_schema_says(&place);
     colour_is_for_terminals_and_those_who_ask(&place);
+}
+
+fn directories_hold_the_same_files_again(place: &Place) {
+    for report in DIRECTORY_REPORTS {
+        let written = |directory: &str| {
+            let output = format!("{}={directory}", report.name);
+            place.run(&["report", "latest", "-o", &output]).exits(0);
+            let entries = std::fs::read_dir(place.path(directory)).unwrap();
+            let mut files: Vec<_> = entries
+                .map(|entry| entry.unwrap().path())
+                .map(|path| (path.file_name().unwrap().to_owned(), std::fs::read(&path).unwrap()))
+                .collect();
+            files.sort();
+            files
+        };
+        let (one, other) = (format!("{}-one", report.name), format!("{}-other", report.name));
+        let first = written(&one);
+        assert!(
+            !first.is_empty() && first.iter().all(|f| !f.1.contains(&0x1b)),
+            "{}",
+            report.name
+        );
+        // Into a directory that is there already, and into one that is not.
+        assert!(
+            first == written(&one) && first == written(&other),
+            "{} differs",
+            report.name
+        );
+        for (output, says) in [
+            (report.name.to_owned(), "name a directory"),
+            (format!("{}=run.json", report.name), "name a directory"),
+            (format!("{}=no/such/place", report.name), "cannot be made"),
+        ] {
+            place
+                .run(&["report", "latest", "-o", &output])
+                .exits(2)
+                .complains(&[says]);
+        }
+    }
 }
 
 fn no_name_breaks_the_csv(place: &Place) {

@@ -124,6 +124,7 @@ pub fn fight(
         profile: plan.profile.clone(),
         benchmarks: plan.benchmarks.len(),
         expected_s: telling.left_s(),
+        head: None,
     });
     let begun_ns = Machine.clock().now_ns();
     let mut pair_s = BTreeMap::new();

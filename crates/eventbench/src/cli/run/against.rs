@@ -22,7 +22,22 @@ pub(super) fn baselines(args: &RunArgs, global: &Global, plans: &[Plan]) -> Resu
     };
     plans
         .iter()
-        .map(|plan| baseline(name, &plan.suite.name, global).map(Some))
+        .map(|plan| {
+            let suite = &plan.suite.name;
+            // The run that is to become the baseline of a project's configuration has none to be compared with yet.
+            if args.baseline_of_file
+                && args.save_baseline.as_ref() == Some(name)
+                && records::find(name, Some(suite), global)?.is_none()
+            {
+                error(&format!(
+                    "note: this run of suite {} becomes the baseline \"{}\"; there is none yet to compare it with",
+                    printable(suite),
+                    printable(name)
+                ));
+                return Ok(None);
+            }
+            baseline(name, suite, global).map(Some)
+        })
         .collect()
 }
 

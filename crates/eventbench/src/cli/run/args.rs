@@ -13,7 +13,7 @@ use eventbench_core::units::{Duration, Rate, Unit};
 pub struct RunArgs {
     /// Suites by name, or suite files; event-bus if none is given
     #[arg(value_name = "SUITE|FILE")]
-    pub(super) suites: Vec<String>,
+    pub(in crate::cli) suites: Vec<String>,
     /// Only these benchmarks: a name, a tag, a category or a requirement id, with * and ?; may be given again
     #[arg(long, value_name = "NAME|TAG")]
     pub(super) only: Vec<String>,
@@ -21,8 +21,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME|TAG")]
     pub(super) skip: Vec<String>,
     /// How much of the suite: quick, standard, soak, or one of the suite's own
-    #[arg(long, value_name = "PROFILE", default_value = "quick")]
-    pub(super) profile: String,
+    #[arg(long, value_name = "PROFILE", default_value = "quick", env = "EVENTBENCH_PROFILE")]
+    pub(in crate::cli) profile: String,
     /// Another rate for every benchmark that has one
     #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Overrides, written into the record")]
     pub(super) rate: Option<Rate>,
@@ -32,26 +32,43 @@ pub struct RunArgs {
     /// Another number of trials for every benchmark
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Overrides, written into the record")]
     pub(super) trials: Option<u32>,
+    /// Another number of virtual users for every benchmark that has them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Overrides, written into the record")]
+    pub(super) users: Option<u32>,
+    /// Another rate at which virtual users come
+    #[arg(long, value_name = "RATE", value_parser = rate, help_heading = "Overrides, written into the record")]
+    pub(super) spawn_rate: Option<Rate>,
     /// Another seed for payloads and random arrivals
     #[arg(long, value_name = "N", help_heading = "Overrides, written into the record")]
     pub(super) seed: Option<u64>,
     /// Which cores each role is kept to: free (the kernel chooses), pinned, or core lists such as
     /// broker=0,services=1,instrument=1,awake (several cores as 0+2 or 0-3; awake keeps them from falling asleep)
-    #[arg(long, value_name = "CORES", help_heading = "Overrides, written into the record")]
-    pub(super) placement: Option<PlacementSetting>,
+    #[arg(
+        long,
+        value_name = "CORES",
+        env = "EVENTBENCH_PLACEMENT",
+        help_heading = "Overrides, written into the record"
+    )]
+    pub(in crate::cli) placement: Option<PlacementSetting>,
     /// Another value for anything in the suite file, such as benchmark.NAME.load.rate=200/s; KEY+=WORD,WORD adds to a list;
     /// may be given again
     #[arg(long, value_name = "KEY=VALUE", help_heading = "Overrides, written into the record")]
     pub(super) set: Vec<Setting>,
     /// Also write a report, such as markdown=report.md; FORMAT alone writes to standard output; may be given again
     #[arg(short, long = "output", value_name = "FORMAT=PATH")]
-    pub(super) output: Vec<Output>,
+    pub(in crate::cli) output: Vec<Output>,
+    /// Open the HTML report in the browser, unless CI is set; without -o html=PATH it is written beside the history
+    #[arg(long)]
+    pub(in crate::cli) open: bool,
+    /// The same, but only from a terminal, as the project's configuration asks for it.
+    #[arg(skip)]
+    pub(in crate::cli) open_from_terminal: bool,
     /// Make warnings fail
     #[arg(long)]
     pub(super) strict: bool,
     /// Show what would be run, and end
     #[arg(long)]
-    pub(super) dry_run: bool,
+    pub(in crate::cli) dry_run: bool,
     /// Keep nothing in the history
     #[arg(long, conflicts_with = "save_baseline")]
     pub(super) no_history: bool,
@@ -62,10 +79,15 @@ pub struct RunArgs {
     #[arg(long, value_name = "NAME", value_parser = crate::cli::baseline::name, help_heading = "Comparison")]
     pub(super) save_baseline: Option<String>,
     /// Compare the run with this baseline (or any run or record file, as `compare` takes them); what is worse fails
-    #[arg(long, value_name = "NAME", help_heading = "Comparison")]
-    pub(super) baseline: Option<String>,
+    #[arg(long, value_name = "NAME", env = "EVENTBENCH_BASELINE", help_heading = "Comparison")]
+    pub(in crate::cli) baseline: Option<String>,
+    /// Whether the project's configuration names the baseline.
+    #[arg(skip)]
+    pub(in crate::cli) baseline_of_file: bool,
     #[command(flatten)]
-    pub(super) judging: Judging,
+    pub(super) serving: crate::cli::serve_metrics::ServeArgs,
+    #[command(flatten)]
+    pub(in crate::cli) judging: Judging,
 }
 
 const EXAMPLES: &str = "\

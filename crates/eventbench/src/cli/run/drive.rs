@@ -1,7 +1,6 @@
 //! Provision and drive: the broker's program, then one plan, benchmark by benchmark, each kept at once.
 
 use super::head::head;
-use crate::cli::progress::Progress;
 use crate::cli::{Failure, error};
 use crate::exit::Exit;
 use crate::host::{self, Machine};
@@ -24,7 +23,7 @@ pub(crate) fn needs_server(plan: &Plan) -> bool {
 }
 
 /// Finds the broker's program, or fetches it.
-pub(crate) fn provision(plans: &[Plan], progress: &mut Progress) -> Result<Found, Failure> {
+pub(crate) fn provision(plans: &[Plan], progress: &mut dyn Sink) -> Result<Found, Failure> {
     let explicit = plans
         .iter()
         .find_map(|p| p.broker.nats.as_ref().and_then(|n| n.server.clone()))
@@ -77,7 +76,7 @@ pub(crate) fn drive(
     nats: Option<&Found>,
     mut history: Option<&mut History>,
     stop: &AtomicBool,
-    progress: &mut Progress,
+    progress: &mut dyn Sink,
     enough: &mut dyn FnMut(Verdict) -> Option<String>,
 ) -> Result<(RunRecord, Option<Exit>), Failure> {
     let program = std::env::current_exe()
@@ -97,6 +96,7 @@ pub(crate) fn drive(
         profile: plan.profile.clone(),
         benchmarks: plan.benchmarks.len(),
         expected_s: expected_seconds(plan),
+        head: Some(Box::new(record.run.clone())),
     });
     let engine = Engine {
         registry: REGISTRY,

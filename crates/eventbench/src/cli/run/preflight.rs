@@ -3,7 +3,7 @@
 use super::RunArgs;
 use crate::cli::settings::{self, Setting};
 use crate::cli::{Failure, Global};
-use crate::host::Machine;
+use crate::host::{Machine, laid_by};
 use eventbench_core::host::Host as _;
 use eventbench_core::judge::{Limit, from_environment};
 use eventbench_core::plan::{Overrides, Plan, Selection, resolve};
@@ -20,6 +20,8 @@ pub(super) fn plan(args: &RunArgs) -> Result<Vec<Plan>, Failure> {
         rate: args.rate,
         duration: args.duration,
         trials: args.trials,
+        users: args.users,
+        spawn_rate: args.spawn_rate,
         seed: args.seed,
         placement: args.placement.clone(),
     };
@@ -61,18 +63,24 @@ pub(crate) fn plan_of(
     settings::note(&mut plan, settings);
     faults_in_time(&plan)?;
     eventbench_engine::placement::settle(&plan).map_err(|e| Failure::usage(miette::miette!("{e}")))?;
-    limits_hold_together(&plan)?;
+    let bounds = bounds_of_file(&plan)?;
+    plan.overrides.extend(bounds);
     Ok(plan)
 }
 
-/// Refuses bounds of the environment that are no numbers.
-fn limits_hold_together(plan: &Plan) -> Result<(), Failure> {
+/// Refuses bounds of the environment that are no numbers. Those that the project's configuration sets are given, to be
+/// written into the record: what is in the environment shows beside each limit, but not that a file put it there.
+fn bounds_of_file(plan: &Plan) -> Result<Vec<String>, Failure> {
+    let mut bounds = Vec::new();
     for entry in plan.benchmarks.iter().flat_map(|b| &b.limits) {
-        Limit::parse(entry)
+        let replaced = Limit::parse(entry)
             .and_then(|mut limit| from_environment(&mut limit, |name| Machine.env(name)))
             .map_err(|e| Failure::usage(miette::miette!("{e}")))?;
+        let named = replaced.as_deref().and_then(|by| by.split_once('='));
+        let placed = named.and_then(|(name, value)| Some(format!("{name}={value} ({})", laid_by(name)?)));
+        bounds.extend(placed.filter(|bound| !bounds.contains(bound)));
     }
-    Ok(())
+    Ok(bounds)
 }
 
 /// Refuses a plan whose profile or flags have put a fault behind the end of its load, where it would never be done.

@@ -63,6 +63,8 @@ fn trial(number: u32, values: Values) -> TrialRecord {
         timeline: Vec::new(),
         marks: Vec::new(),
         errors: Vec::new(),
+        causes: Vec::new(),
+        hops: Vec::new(),
     }
 }
 
@@ -86,6 +88,7 @@ fn benchmark(name: &str, figures: Vec<Figure>) -> BenchmarkRecord {
         trials: (1..=trials).map(|n| trial(n, Values::default())).collect(),
         error: None,
         interrupted: false,
+        grade: None,
     }
 }
 
