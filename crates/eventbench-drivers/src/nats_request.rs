@@ -164,10 +164,10 @@ impl Judge for Replies {
             && let Some(code) = message.header("Nats-Service-Error-Code")
         {
             self.errors += 1;
-            let cause = format!("error {}", String::from_utf8_lossy(code.as_ref()).escape_debug());
+            let cause = format!("error {}", String::from_utf8_lossy(code).escape_debug());
             self.causes.note(&cause, "", asked.now_ns, || {
                 let said = message.header("Nats-Service-Error");
-                said.map_or_else(text, |said| String::from_utf8_lossy(said.as_ref()).into_owned())
+                said.map_or_else(text, |said| String::from_utf8_lossy(said).into_owned())
             });
             return Answer::Rejected;
         }

@@ -21,4 +21,5 @@ mod worker;
 mod workflow;
 
 pub use args::Args;
+pub use fault::Fault;
 pub use run::{Agent, SERVICE, run_until};

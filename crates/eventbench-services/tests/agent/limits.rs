@@ -8,6 +8,8 @@ use std::io::Write;
 
 const PATH: &str = "/api/copilotkit";
 
+type Headers<'a> = &'a [(&'a str, &'a str)];
+
 /// Checks that a refusal says in JSON what happened and what to do.
 fn refused(response: Response, status: u16, code: &str) {
     assert_eq!(response.status, status, "{code}");
@@ -74,7 +76,7 @@ fn what_cannot_be_run_is_refused_with_advice() {
     let service = Service::start(&[]);
     let json_type = ("Content-Type", "application/json");
     let run = "{\"workflow\":\"reference\"}";
-    let cases: [(&[(&str, &str)], &str, u16, &str); 14] = [
+    let cases: [(Headers<'_>, &str, u16, &str); 14] = [
         (&[json_type], "", 400, "empty_body"),
         (&[json_type], "{\"workflow\":", 400, "bad_body"),
         (&[json_type], "<!doctype html><h1>Hi</h1>", 400, "bad_body"),

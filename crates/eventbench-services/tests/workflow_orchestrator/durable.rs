@@ -143,10 +143,9 @@ async fn workflows_from_jetstream_are_taken_once_and_what_is_none_is_left_out() 
     // What was not acknowledged comes again after this time.
     let orchestrator = broker.orchestrator(&["--jetstream", "--ack-wait", "1s"]).await;
     all_ended(&client, PUBLISHED).await;
-    let mut stream = context.get_stream("WORKFLOWS").await.unwrap();
-    let stream = std::cell::RefCell::new(&mut stream);
     until("the stream is empty", || async {
-        stream.borrow_mut().info().await.unwrap().state.messages == 0
+        let stream = context.get_stream("WORKFLOWS").await.unwrap();
+        stream.cached_info().state.messages == 0
     })
     .await;
     let counts = stats(&client).await;

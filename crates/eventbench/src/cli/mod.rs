@@ -77,9 +77,12 @@ Examples:
   eventbench run                           the event-bus suite, quick profile
   eventbench run event-bus --profile standard
   eventbench run my-suite.toml --only latency -o markdown=report.md
+  eventbench run agent-stream --only load-test --users 200 --spawn-rate 20/s --open
+  eventbench run --serve-metrics 9464      watch the run in a browser, or with Prometheus
   eventbench run --baseline main           fail on what is slower than the run saved as main
   eventbench list event-bus                its benchmarks, tags and requirement ids
   eventbench report latest -o csv=raw.csv  render a stored run again
+  eventbench config                        what holds here, and why
   eventbench doctor                        is this machine quiet enough?
 
 `eventbench help COMMAND` tells more of each.";

@@ -167,7 +167,8 @@ name = "{name}"
 trials = 1
 services = ["registry", "{name}"]
 drive = {{ driver = "nats-request", subject = "rpc.nodes.collect", payload = '{{"nodes":4,"fresh":true,"tag":"{{stamp}}"}}', expect = '"failed":0', timeout = "30s", tell = {{ times = {{ tick_lateness = "/tick_late_ns" }} }} }}
-load = {{ arrival = "closed", workers = 1, duration = "30s", events = 3 }}
+load = {{ arrival = "closed", workers = 1, duration = "3s" }}
+drain = "30s"
 limits = ["tick_lateness.max < 150ms", "acked.ratio == 100%"]
 "#
         )

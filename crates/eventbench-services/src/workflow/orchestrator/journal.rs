@@ -195,7 +195,7 @@ fn commit(connection: &mut Connection, group: &mut Vec<(Change, Option<Answer<bo
             }
         }
         Err(_) => {
-            for one in group.drain(..).collect::<Vec<_>>() {
+            for one in std::mem::take(group) {
                 commit(connection, &mut vec![one]);
             }
         }

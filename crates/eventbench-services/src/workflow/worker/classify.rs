@@ -118,9 +118,9 @@ fn structured(text: &str) -> Option<&'static str> {
     if is_toml(whole) {
         return Some("application/toml");
     }
-    if sniffed.starts_with("---\n") {
+    if let Some(rest) = sniffed.strip_prefix("---\n") {
         // Markdown may begin with YAML that ends in such a line too.
-        let markdown = sniffed[4..].contains("\n---\n");
+        let markdown = rest.contains("\n---\n");
         return Some(if markdown { "text/markdown" } else { "application/yaml" });
     }
     if is_markdown(whole) {
