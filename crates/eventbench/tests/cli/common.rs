@@ -107,7 +107,14 @@ impl Place {
             command.env_remove(name);
         }
         // These tests may themselves be run there.
-        for name in ["CI", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "EVENTBENCH_PROFILE", "EVENTBENCH_BASELINE", "EVENTBENCH_PLACEMENT"] {
+        for name in [
+            "CI",
+            "GITHUB_ACTIONS",
+            "GITHUB_STEP_SUMMARY",
+            "EVENTBENCH_PROFILE",
+            "EVENTBENCH_BASELINE",
+            "EVENTBENCH_PLACEMENT",
+        ] {
             command.env_remove(name);
         }
         for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("BENCHMARK_")) {

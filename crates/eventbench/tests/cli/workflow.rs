@@ -53,7 +53,7 @@ fn a_request_is_followed_to_its_row_hop_by_hop() {
 [[benchmark]]
 name = "row"
 trials = 1
-drive = {{ driver = "nats-request", subject = "rpc.orchestrator.run", payload = '{}', expect = '"COMPLETED"', tell = {{ hops = "/hops", times = {{ work_time = "/work_ns", transition_time = "/transition_ns", routing_time = "/routing_ns", calls_time = "/calls_ns" }} }} }}
+drive = {{ driver = "nats-request", subject = "rpc.orchestrator.run", payload = '{}', expect = '"stored":true', tell = {{ hops = "/hops", times = {{ work_time = "/work_ns", transition_time = "/transition_ns", routing_time = "/routing_ns", calls_time = "/calls_ns" }} }} }}
 observe = {{ driver = "sqlite", path = "{{scratch}}/reducer.db", query = "SELECT id, tag FROM stamps WHERE id > :last" }}
 load = {{ arrival = "constant", rate = "50/s", duration = "2s" }}
 drain = "30s"
@@ -208,7 +208,9 @@ limits = [{limits}]
     };
     let run = RUN.replace("UNTIL", "completed");
     // No hook service at all: each workflow ends as FAILED, none hangs.
-    let without = services().replace(&service("hook", "worker", r#", "--capability", "hook""#), "");
+    let without = services()
+        .replace(&service("hook", "worker", r#", "--capability", "hook""#), "")
+        .replace(r#", "--attempts", "100""#, "");
     let suite = without
         + &ask(
             "unable",
@@ -220,5 +222,5 @@ limits = [{limits}]
     ran.exits(0);
     let causes = benchmark(&json, "unable")["trials"][0]["causes"].as_array().unwrap();
     let said = causes[0]["example"].as_str().unwrap();
-    assert!(said.contains("hook"), "{said}");
+    assert!(said.contains("FAILED") && said.contains("no-instance"), "{said}");
 }

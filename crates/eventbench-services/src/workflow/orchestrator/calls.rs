@@ -5,7 +5,7 @@ use super::outcome::Failure;
 use crate::kit::pool::Pool;
 use crate::kit::reply::ErrorReply;
 use crate::platform::monotonic_ns;
-use crate::workflow::hops::Times;
+use crate::workflow::hops::{Times, Way};
 use crate::workflow::request::STEPS;
 use crate::workflow::router::{Discovery, NoRoute, Picked, Router, Suspect};
 use async_nats::Request;
@@ -15,6 +15,8 @@ use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The hop of all calls together.
+pub(crate) const SERVICES: &str = "services";
 /// Error replies to the same content after which it, and no instance, is to blame.
 const MOST_ERROR_REPLIES: usize = 3;
 /// The longest pause between two attempts.
@@ -60,6 +62,26 @@ pub(crate) struct Called {
     pub(crate) routing_ns: Vec<u64>,
     /// Beginning and end of each attempt that failed.
     pub(crate) failed: Vec<(u64, u64)>,
+}
+
+impl Called {
+    /// Notes the parts of the hop [`SERVICES`] that this call makes up.
+    pub(crate) fn note_parts(&self, way: &mut Way) {
+        let capability = &self.capability;
+        for &(from, until) in &self.failed {
+            way.part(SERVICES, format!("{capability}: failed attempt"), from, until);
+        }
+        if let Ok(answered) = &self.outcome {
+            let reply = &answered.reply;
+            for (what, from, until) in [
+                ("way there", answered.sent_ns, reply.received_ns),
+                ("work", reply.received_ns, reply.answered_ns),
+                ("way back", reply.answered_ns, answered.back_ns),
+            ] {
+                way.part(SERVICES, format!("{capability}: {what}"), from, until);
+            }
+        }
+    }
 }
 
 /// How an attempt ended.

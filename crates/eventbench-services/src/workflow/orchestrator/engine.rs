@@ -4,7 +4,7 @@
 //! and a process that finds it there works on it again. Its steps may therefore be called twice, its stamp may be sent
 //! twice, but it ends once and its stamp counts once, because both carry its id.
 
-use super::calls::{Called, Calls};
+use super::calls::{Calls, SERVICES};
 use super::journal::{Journal, JournalError};
 use super::outbox::Outbox;
 use super::outcome::{Failure, Outcome, Standing, StateEvent, Wanted, json};
@@ -402,9 +402,7 @@ impl Engine {
             }
         }
         way.reached_at(SERVICES, last_ns);
-        for called in &parts {
-            note_parts(called, way);
-        }
+        parts.iter().for_each(|called| called.note_parts(way));
         match failure {
             Some(failure) => Err(failure),
             None => Ok(stamp),
@@ -575,27 +573,6 @@ struct OpenWorkflow {
     wanted: Wanted,
     payload: Bytes,
     accepted_ms: u64,
-}
-
-/// The hop of all calls together.
-const SERVICES: &str = "services";
-
-/// The parts of the hop [`SERVICES`] that one call makes up.
-fn note_parts(called: &Called, way: &mut Way) {
-    let capability = &called.capability;
-    for &(from, until) in &called.failed {
-        way.part(SERVICES, format!("{capability}: failed attempt"), from, until);
-    }
-    if let Ok(answered) = &called.outcome {
-        let reply = &answered.reply;
-        for (what, from, until) in [
-            ("way there", answered.sent_ns, reply.received_ns),
-            ("work", reply.received_ns, reply.answered_ns),
-            ("way back", reply.answered_ns, answered.back_ns),
-        ] {
-            way.part(SERVICES, format!("{capability}: {what}"), from, until);
-        }
-    }
 }
 
 fn unreadable(cause: JournalError) -> ErrorReply {
