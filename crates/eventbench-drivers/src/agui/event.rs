@@ -235,7 +235,10 @@ mod tests {
     fn the_stamp_is_found_in_both_places() {
         let emitted = |json: &str| Event::read(json.as_bytes()).unwrap().emit_ns();
         assert_eq!(emitted(r#"{"type":"CUSTOM","emitNs":12}"#), Some(12));
-        assert_eq!(emitted(r#"{"type":"CUSTOM","rawEvent":{"a":"emitNs","emitNs":13}}"#), Some(13));
+        assert_eq!(
+            emitted(r#"{"type":"CUSTOM","rawEvent":{"a":"emitNs","emitNs":13}}"#),
+            Some(13)
+        );
         assert_eq!(emitted(r#"{"type":"CUSTOM","rawEvent":"emitNs"}"#), None);
         assert_eq!(emitted(r#"{"type":"CUSTOM","rawEvent":{"emitNs":null}}"#), None);
     }
