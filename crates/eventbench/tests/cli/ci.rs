@@ -199,7 +199,7 @@ fn the_page_on_ci_shows_commands_that_exist() {
         .chain(COMPARISON_REPORTS.iter().map(|r| r.name))
         .collect();
     for command in &commands {
-        let help = place.run(&["help", &command[1]]).exits(0).out;
+        let help = place.run(&[&command[1], "--help"]).exits(0).out;
         for (i, word) in command.iter().enumerate().skip(2) {
             let flag = word.split('=').next().unwrap();
             if flag.starts_with('-') {
